@@ -1,0 +1,1 @@
+"""Shows what today's monitoring of a control plane is blind to."""

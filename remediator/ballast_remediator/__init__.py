@@ -1,0 +1,1 @@
+"""Takes Alertmanager's alerts and runs approved runbooks, safely."""
