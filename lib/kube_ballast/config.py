@@ -1,0 +1,122 @@
+"""What every Ballast program says the same way in its configuration: how to reach etcd and HTTP services."""
+
+import re
+from typing import Annotated, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FilePath, model_validator
+
+_UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)(ms|s|m|h|d))+")
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+
+
+def _seconds(value: object) -> object:
+    if isinstance(value, str):
+        if not _DURATION.fullmatch(value):
+            raise ValueError(f"{value!r} is no duration: write for example 30s, 5m or 1h30m")
+        return sum(float(number) * _UNIT_SECONDS[unit] for number, unit in _DURATION_PART.findall(value))
+    return value
+
+
+Duration = Annotated[float, BeforeValidator(_seconds), Field(gt=0, allow_inf_nan=False)]
+"""Seconds; written as a number or like Prometheus writes it: ``30s``, ``5m``, ``1h30m``."""
+
+
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError(f"{value!r} is no URL of the form http(s)://HOST[:PORT]")
+    return value.rstrip("/")
+
+
+HttpUrl = Annotated[str, BeforeValidator(_http_url)]
+
+
+class Model(BaseModel):
+    """A part of a configuration file: unknown keys are mistakes, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class TLSFiles(Model):
+    """PEM files for a TLS client. They are read at each connect, so that renewed files take effect."""
+
+    ca: FilePath | None = None
+    cert: FilePath | None = None
+    key: FilePath | None = None
+    server_name: str | None = None
+
+    @model_validator(mode="after")
+    def _pair(self) -> Self:
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("cert and key belong together: give both or neither")
+        return self
+
+
+class BasicAuth(Model):
+    """A user whose password stands in a file."""
+
+    username: str
+    password_file: FilePath
+
+    def password(self) -> str:
+        """The password as the file holds it now, without the line's end."""
+        return self.password_file.read_text(encoding="utf-8").rstrip("\r\n")
+
+
+class HttpConfig(Model):
+    """An HTTP service such as Prometheus or Alertmanager."""
+
+    url: HttpUrl
+    tls: TLSFiles | None = None
+    auth: BasicAuth | None = None
+    bearer_token_file: FilePath | None = None
+
+    @model_validator(mode="after")
+    def _one_credential(self) -> Self:
+        if self.auth is not None and self.bearer_token_file is not None:
+            raise ValueError("auth and bearer_token_file exclude each other")
+        return self
+
+
+class DiskSource(Model):
+    """Where node_exporter reports the filesystem that holds a member's data directory."""
+
+    instance: str
+    mountpoint: str
+
+
+class EtcdMemberConfig(Model):
+    """One member: ``endpoint`` speaks gRPC, ``metrics_url`` (kubeadm: ``http://127.0.0.1:2381``) HTTP."""
+
+    endpoint: HttpUrl
+    metrics_url: HttpUrl | None = None
+    failure_domain: str | None = None
+    disk: DiskSource | None = None
+
+    @property
+    def http_url(self) -> str:
+        """Where ``/metrics``, ``/health`` and ``/readyz`` are asked for."""
+        return self.metrics_url or self.endpoint
+
+    @property
+    def domain(self) -> str:
+        """What fails together with this member; its host unless configured."""
+        return self.failure_domain or str(urlsplit(self.endpoint).hostname)
+
+
+class EtcdConfig(Model):
+    """One etcd cluster; ``name`` (label ``etcd_cluster``) tells the etcds of one Kubernetes cluster apart."""
+
+    name: str = Field(default="main", min_length=1)
+    members: tuple[EtcdMemberConfig, ...] = Field(min_length=1)
+    tls: TLSFiles | None = None
+    auth: BasicAuth | None = None
+
+    @model_validator(mode="after")
+    def _endpoints_differ(self) -> Self:
+        endpoints = [member.endpoint for member in self.members]
+        if len(set(endpoints)) != len(endpoints):
+            raise ValueError("the same endpoint stands twice in members")
+        return self

@@ -1,0 +1,98 @@
+"""Reads YAML configuration and says for each mistake where it stands and why it is one."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake: ``line`` counts from 1, None where the file as a whole is meant."""
+
+    file: Path
+    line: int | None
+    reason: str
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}" if self.line is not None else str(self.file)
+        return f"{where}: {self.reason}"
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used; its text names every mistake, one a line."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems
+
+
+def load(path: Path, model: type[M]) -> M:
+    """The file at ``path`` as ``model``. Relative paths in it are taken from the working directory.
+
+    Raises:
+        ConfigError: the file cannot be read, is no YAML, or does not fit the model.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ConfigError((Problem(path, None, f"cannot be read: {reason}"),)) from error
+    yaml = YAML(typ="safe", pure=True)
+    try:
+        tree = yaml.compose(text)
+        content = yaml.load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = None if mark is None else mark.line + 1
+        raise ConfigError(
+            (Problem(path, line, f"is no valid YAML: {error.problem or error.context}"),)
+        ) from error
+    except YAMLError as error:
+        raise ConfigError((Problem(path, None, f"is no valid YAML: {error}"),)) from error
+    if tree is None:
+        raise ConfigError((Problem(path, None, "is empty"),))
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        problems = tuple(
+            Problem(path, _line(tree, item["loc"]), _reason(item["loc"], item["type"], item["msg"]))
+            for item in error.errors(include_url=False)
+        )
+        raise ConfigError(problems) from error
+
+
+def _line(tree: Node, location: tuple[int | str, ...]) -> int:
+    """The line of the deepest part of ``location`` that stands in the file."""
+    node = tree
+    line = node.start_mark.line
+    for part in location:
+        if isinstance(node, MappingNode):
+            for key, value in node.value:
+                if isinstance(key, ScalarNode) and key.value == str(part):
+                    line, node = key.start_mark.line, value
+                    break
+            else:
+                break
+        elif isinstance(node, SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line
+        else:
+            break
+    return int(line) + 1
+
+
+def _reason(location: tuple[int | str, ...], kind: str, message: str) -> str:
+    field = ".".join(map(str, location))
+    if kind == "extra_forbidden":
+        return f"{field}: unknown key"
+    if kind == "missing":
+        return f"{field}: is required and missing"
+    text = message.removeprefix("Value error, ")
+    return f"{field}: {text}" if field else text
