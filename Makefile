@@ -38,3 +38,8 @@ lint: venv ## Style and layers
 .PHONY: types
 types: venv ## Strict types
 	$(BIN)/mypy
+
+.PHONY: tools
+tools: venv ## Real etcd, Prometheus, Alertmanager, node_exporter in .tools/bin
+	@$(BIN)/python -m tools.fetch
+

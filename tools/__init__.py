@@ -1,0 +1,1 @@
+"""Programs that fetch and build the real components which tests, drills and benchmarks run against."""

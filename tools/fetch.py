@@ -1,0 +1,221 @@
+"""Puts the real components into .tools/bin: what PATH has in a good version, else Debian's packages.
+
+Run by `make tools`; needs nothing but Python. A second run finds everything in place. Downloaded packages are
+kept in the user's cache, so that a fresh clone needs no network. Nothing is installed on the system.
+"""
+
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.debian import Apt, AptError, private_apt, unpack
+
+ROOT = Path(__file__).resolve().parent.parent
+TOOLS = ROOT / ".tools"
+BIN = TOOLS / "bin"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ballast" / "debian"
+SUITES = ("forky", "trixie")
+"""Newest first: trixie's etcd is too old, its Prometheus and Alertmanager would do."""
+
+Version = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """Accepted versions: `first` <= version < `below`, for any of the spans."""
+
+    spans: tuple[tuple[Version, Version], ...]
+    words: str
+
+    def __contains__(self, version: Version) -> bool:
+        return any(first <= version < below for first, below in self.spans)
+
+
+# Before 3.5.23 and 3.6.5 a defragmentation can corrupt data (etcd-io/etcd#20653).
+ETCD = Versions((((3, 5, 23), (3, 6, 0)), ((3, 6, 5), (4, 0, 0))), "3.5 from 3.5.23 on, or 3.6 from 3.6.5 on")
+PROMETHEUS = Versions((((2, 53, 0), (4, 0, 0)),), "2.53 or newer, below 4")
+ALERTMANAGER = Versions((((0, 27, 0), (1, 0, 0)),), "0.27 or newer, below 1")
+NODE_EXPORTER = Versions((((1, 5, 0), (2, 0, 0)),), "1.5 or newer, below 2")
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One program: its name in .tools/bin, Debian's package, the names it goes by elsewhere."""
+
+    name: str
+    package: str
+    versions: Versions
+    aliases: tuple[str, ...] = ()
+    ask: str = "--version"
+
+    def version(self, path: Path) -> Version | None:
+        """What the program at the path says it is; None when it does not run here or says nothing known."""
+        try:
+            done = subprocess.run((path, self.ask), timeout=20, check=False, capture_output=True, text=True)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        found = re.search(r"version:? v?(\d+)\.(\d+)\.(\d+)", done.stdout + done.stderr, re.IGNORECASE)
+        return (int(found[1]), int(found[2]), int(found[3])) if found and done.returncode == 0 else None
+
+    def good(self, path: Path) -> bool:
+        """Whether the program at the path runs here and has an accepted version."""
+        version = self.version(path)
+        return version is not None and version in self.versions
+
+
+PROGRAMS = (
+    Program("etcd", "etcd-server", ETCD),
+    Program("etcdutl", "etcd-server", ETCD, ask="version"),
+    Program("etcdctl", "etcd-client", ETCD, ask="version"),
+    Program("prometheus", "prometheus", PROMETHEUS),
+    Program("promtool", "promtool", PROMETHEUS),
+    Program("alertmanager", "prometheus-alertmanager", ALERTMANAGER, aliases=("prometheus-alertmanager",)),
+    Program("amtool", "prometheus-alertmanager", ALERTMANAGER),
+    Program(
+        "prometheus-node-exporter", "prometheus-node-exporter", NODE_EXPORTER, aliases=("node_exporter",)
+    ),
+)
+
+
+def in_place(program: Program) -> bool:
+    return program.good(BIN / program.name)
+
+
+def from_path(program: Program) -> bool:
+    """Link what PATH has, when its version is accepted."""
+    elsewhere = os.pathsep.join(
+        folder for folder in os.get_exec_path() if folder and Path(folder).resolve() != BIN
+    )
+    for name in (program.name, *program.aliases):
+        found = shutil.which(name, path=elsewhere)
+        if found is None:
+            continue
+        if program.good(Path(found)):
+            link(program, Path(found).absolute())
+            return True
+        print(f"  {found} is left aside: its version is not {program.versions.words}")
+    return False
+
+
+def from_cache(program: Program) -> bool:
+    """Unpack a package downloaded earlier, the newest download first."""
+    debs = sorted(CACHE.glob(f"{program.package}_*.deb"), key=lambda deb: deb.stat().st_mtime, reverse=True)
+    return any(from_package(program, deb) for deb in debs)
+
+
+def from_package(program: Program, deb: Path) -> bool:
+    """Unpack one package and link the program, when it runs here in an accepted version."""
+    if not offers(program, deb.name):
+        return False
+    content = TOOLS / "debian" / deb.stem
+    content.parent.mkdir(exist_ok=True)
+    try:
+        if not content.exists():
+            unpack(deb, content)
+    except AptError as error:
+        print(f"  {deb} is left aside: {error}")
+        return False
+    for name in (program.name, *program.aliases):
+        path = content / "usr" / "bin" / name
+        if program.good(path):
+            link(program, path)
+            return True
+    return False
+
+
+def offers(program: Program, file_name: str) -> bool:
+    """Whether a package of that file name (`etcd-server_3.5.30-2_amd64.deb`) has an accepted version."""
+    found = re.match(r"[^_]+_(?:\d+%3a)?(\d+)\.(\d+)\.(\d+)", file_name)
+    return found is not None and (int(found[1]), int(found[2]), int(found[3])) in program.versions
+
+
+def link(program: Program, target: Path) -> None:
+    BIN.mkdir(parents=True, exist_ok=True)
+    fresh = BIN / f".{program.name}"
+    fresh.unlink(missing_ok=True)
+    # Inside the project relative, so that the folder can be moved.
+    fresh.symlink_to(os.path.relpath(target, BIN) if target.is_relative_to(TOOLS) else target)
+    fresh.replace(BIN / program.name)
+
+
+def from_debian(missing: list[Program]) -> tuple[list[Program], list[str]]:
+    """Download what is missing, suite by suite; gives what is still missing, and why."""
+    reasons: list[str] = []
+    for suite in SUITES:
+        if not missing:
+            break
+        print(f"  reading the package lists of Debian {suite} ...", flush=True)
+        try:
+            with private_apt(suite, TOOLS) as apt:
+                reasons += [why for package in packages(missing) if (why := download(apt, package, missing))]
+        except AptError as error:
+            reasons.append(f"Debian {suite}: {error}")
+        missing = [program for program in missing if not from_cache(program)]
+    return missing, reasons
+
+
+def packages(programs: list[Program]) -> list[str]:
+    return list(dict.fromkeys(program.package for program in programs))
+
+
+def download(apt: Apt, package: str, missing: list[Program]) -> str | None:
+    """Put the package into the cache, when its version is accepted; gives the reason when it is not there."""
+    program = next(program for program in missing if program.package == package)
+    try:
+        name = apt.file_name(package)
+        if not offers(program, name):
+            return f"Debian {apt.suite} offers {name}"
+        print(f"  downloading {name} ...", flush=True)
+        deb = apt.download(package, CACHE)
+    except AptError as error:
+        return f"Debian {apt.suite}: {error}"
+    return None if from_package(program, deb) else f"{program.name} of {name} does not run on this machine"
+
+
+def complaint(missing: list[Program], reasons: list[str]) -> str:
+    wanted = "\n".join(f"  {program.name}: {program.versions.words}" for program in missing)
+    why = "\n".join(f"  {reason}" for reason in reasons)
+    return (
+        f"make tools: these programs are missing:\n{wanted}\n"
+        f"They come from Debian's packages on any Debian 12 or newer, which did not work here:\n{why}\n"
+        "Put the programs on PATH (any way of installing them will do) and run `make tools` again."
+    )
+
+
+def report() -> None:
+    with ThreadPoolExecutor() as pool:
+        versions = pool.map(lambda program: program.version(BIN / program.name), PROGRAMS)
+    for program, version in zip(PROGRAMS, versions, strict=True):
+        path = (BIN / program.name).resolve()
+        words = ".".join(map(str, version)) if version else "does not run"
+        print(
+            f"  {program.name:<25} {words:<8} {path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}"
+        )
+
+
+def main() -> int:
+    """Give 0 when every program is in .tools/bin, 1 when one is missing, with the reasons on stderr."""
+    for folder in (BIN, CACHE):
+        folder.mkdir(parents=True, exist_ok=True)
+    with (TOOLS / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two `make` runs in one clone take turns
+        with ThreadPoolExecutor() as pool:
+            ready = list(pool.map(in_place, PROGRAMS))
+        missing = [program for program, found in zip(PROGRAMS, ready, strict=True) if not found]
+        missing = [program for program in missing if not (from_path(program) or from_cache(program))]
+        missing, reasons = from_debian(missing)
+        if missing:
+            print(complaint(missing, reasons), file=sys.stderr)
+            return 1
+        report()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
