@@ -28,6 +28,7 @@ Dir::Etc::preferencesparts "/dev/null";
 Dir::Etc::sourcelist "{folder}/sources.list";
 Dir::Etc::sourceparts "/dev/null";
 APT::Sandbox::User "";
+APT::Update::Error-Mode "any";
 {acquire}
 Acquire::Retries "2";
 Acquire::http::Timeout "30";
