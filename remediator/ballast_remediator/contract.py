@@ -1,0 +1,337 @@
+"""The words that every part of the remediator agrees on. Nothing here does I/O or reads a clock.
+
+A *run* answers one alert's fault with one runbook on one target. It moves through `RunState` along
+`TRANSITIONS` and nowhere else. A *plan* is data: it can be stored, shown, hashed and approved before
+anything is done. A *step* of it is observed before it acts, so that a crash at any point is answered by
+looking first.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, Protocol, TypeVar
+
+Scalar = str | int | float | bool | None
+"""What plans and results may carry: it survives JSON unchanged."""
+
+
+class RunState(StrEnum):
+    """Where a run stands."""
+
+    RECEIVED = "received"
+    PLANNING = "planning"
+    AWAITING_APPROVAL = "awaiting_approval"
+    QUEUED = "queued"
+    RUNNING = "running"
+    VERIFYING = "verifying"
+    SUPPRESSED = "suppressed"
+    SHADOWED = "shadowed"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    OUTCOME_UNKNOWN = "outcome_unknown"
+
+
+_S = RunState
+TRANSITIONS: Mapping[RunState, frozenset[RunState]] = MappingProxyType(
+    {
+        _S.RECEIVED: frozenset({_S.PLANNING}),
+        _S.PLANNING: frozenset({_S.SUPPRESSED, _S.SHADOWED, _S.AWAITING_APPROVAL, _S.QUEUED, _S.CANCELLED, _S.FAILED}),
+        # An alert that resolves meanwhile, or a plan that changed, is planned anew.
+        _S.AWAITING_APPROVAL: frozenset({_S.PLANNING, _S.QUEUED, _S.CANCELLED, _S.EXPIRED}),
+        _S.QUEUED: frozenset({_S.PLANNING, _S.RUNNING, _S.CANCELLED}),
+        _S.RUNNING: frozenset({_S.VERIFYING, _S.FAILED, _S.OUTCOME_UNKNOWN}),
+        _S.VERIFYING: frozenset({_S.SUCCEEDED, _S.FAILED}),
+        _S.SUPPRESSED: frozenset(),
+        _S.SHADOWED: frozenset(),
+        _S.SUCCEEDED: frozenset(),
+        _S.FAILED: frozenset(),
+        _S.CANCELLED: frozenset(),
+        _S.EXPIRED: frozenset(),
+        _S.OUTCOME_UNKNOWN: frozenset(),
+    }
+)
+FINAL = frozenset(state for state, following in TRANSITIONS.items() if not following)
+EXECUTING = frozenset({_S.RUNNING, _S.VERIFYING})
+
+
+class Mode(StrEnum):
+    """What the policy lets a runbook do by itself."""
+
+    SHADOW = "shadow"
+    ASK = "ask"
+    AUTO = "auto"
+
+
+class Reversibility(StrEnum):
+    """What it costs to take a runbook's effect back."""
+
+    REVERSIBLE = "reversible"
+    COSTLY = "costly"
+    IRREVERSIBLE = "irreversible"
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One alert of a notification. ``starts_at`` is seconds since the epoch, as the sender says."""
+
+    fingerprint: str
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    firing: bool
+    starts_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a run is about: at most one run is open per target."""
+
+    cluster: str
+    runbook: str
+    name: str
+
+
+class Verdict(StrEnum):
+    """A guard's answer."""
+
+    ALLOW = "allow"
+    ASK = "ask"
+    """Only if a person accepts this very risk by name."""
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a guard says, and why, in words for whoever is awake."""
+
+    guard: str
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepSpec:
+    """One step of a plan as data; ``kind`` names the `Step` of the runbook that carries it out."""
+
+    kind: str
+    target: str
+    words: str
+    params: Mapping[str, Scalar] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run is going to do, in order.
+
+    ``limits`` bound the effect and are part of what is approved; ``because`` are measurements, which are not.
+    """
+
+    summary: str
+    because: tuple[str, ...]
+    steps: tuple[StepSpec, ...]
+    limits: Mapping[str, Scalar]
+    answers: tuple[Answer, ...] = ()
+
+    @property
+    def refusals(self) -> tuple[Answer, ...]:
+        """The guards that forbid this plan."""
+        return tuple(answer for answer in self.answers if answer.verdict is Verdict.REFUSE)
+
+    @property
+    def acknowledgements(self) -> tuple[str, ...]:
+        """The guards whose risk a person has to accept by name before this plan may run."""
+        return tuple(answer.guard for answer in self.answers if answer.verdict is Verdict.ASK)
+
+    def hash(self, *, target: Target, runbook_digest: str, policy_rule: Mapping[str, Any]) -> str:
+        """What an approval is bound to: SHA-256, hex.
+
+        It covers the runbook's source, the targets, the ordered kinds of action, the limits, the risks that
+        have to be accepted and the policy rule; never measurements, which change every second. Which
+        member leads is one, so the members count as a set.
+        """
+        content = {
+            "target": asdict(target),
+            "runbook_digest": runbook_digest,
+            "kinds": [step.kind for step in self.steps],
+            "targets": sorted({step.target for step in self.steps}),
+            "limits": dict(self.limits),
+            "acknowledgements": sorted(self.acknowledgements),
+            "policy_rule": policy_rule,
+        }
+        return hashlib.sha256(canonical(content)).hexdigest()
+
+
+def canonical(content: object) -> bytes:
+    """JSON that is the same for the same content: sorted keys, no spaces."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class NothingToDo:
+    """The world does not show the fault that the alert speaks of."""
+
+    reason: str
+
+
+class Progress(StrEnum):
+    """What the world shows of a step."""
+
+    DONE = "done"
+    NOT_DONE = "not_done"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """A step's state in the world; ``facts`` go into its checkpoint when it is done."""
+
+    progress: Progress
+    words: str
+    facts: Mapping[str, Scalar] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a step's act, or a verification, achieved."""
+
+    words: str
+    facts: Mapping[str, Scalar] = field(default_factory=dict)
+
+
+class StepFailed(Exception):
+    """The run cannot go on; the text says why and what a person can do. Nothing is half-done."""
+
+
+class OutcomeUnknown(Exception):
+    """Whether the step took effect cannot be told by looking either: a person has to."""
+
+
+class Stopped(Exception):
+    """This process may not go on with the run: it shuts down, or somebody else owns the run."""
+
+
+class StepContext(Protocol):
+    """What the engine lends to a step while it works."""
+
+    @property
+    def target(self) -> Target: ...
+
+    @property
+    def acknowledged(self) -> frozenset[str]:
+        """The guards whose risk the approver accepted."""
+
+    def facts(self, kind: str) -> Mapping[str, Scalar]:
+        """What the finished steps of ``kind`` recorded, later ones over earlier ones."""
+
+    def note(self, words: str) -> None:
+        """Records an effect or a finding in the run's audit, durably, before it returns."""
+
+    def wait(self, seconds: float) -> None:
+        """Pauses. Raises `Stopped` as soon as the process shuts down."""
+
+    def now(self) -> float:
+        """Monotonic seconds, for deadlines."""
+
+
+class Step(Protocol):
+    """How one kind of step looks at the world and changes it.
+
+    ``observe`` must not change anything. ``act`` is called only after ``observe`` said ``NOT_DONE``; it may
+    be called again after a crash at any point of it.
+    """
+
+    def observe(self, spec: StepSpec, context: StepContext) -> Observed:
+        """Done, not done, or unknown (it will be asked again)."""
+
+    def act(self, spec: StepSpec, context: StepContext) -> Done:
+        """Does it. Raises `StepFailed`, or a ``Timeout`` of a client, after which it is observed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Permissions:
+    """What a runbook needs to be allowed to do; RBAC is generated from it."""
+
+    etcd: tuple[str, ...] = ()
+    prometheus: tuple[str, ...] = ()
+    kubernetes: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+
+
+class World(Protocol):
+    """What a runbook saw, at one time. ``valid_until`` is `time.monotonic` seconds: nobody acts on it later."""
+
+    @property
+    def valid_until(self) -> float: ...
+
+
+W = TypeVar("W", bound=World)
+WorldGuard = Callable[[W], Answer]
+
+
+class Runbook(Protocol[W]):
+    """One fault's remedy. See docs/runbooks/ for each in words."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def permissions(self) -> Permissions: ...
+
+    @property
+    def reversibility(self) -> Reversibility: ...
+
+    @property
+    def undo(self) -> str:
+        """How its effect is taken back, or why it is not."""
+
+    @property
+    def locks(self) -> tuple[str, ...]:
+        """Names of what only one run of a cluster may disturb at a time."""
+
+    @property
+    def guards(self) -> tuple[WorldGuard[W], ...]: ...
+
+    @property
+    def steps(self) -> Mapping[str, Step]: ...
+
+    def observe(self, alert: Alert, target: Target) -> W:
+        """Looks at the world. Raises a client's error where it cannot be seen."""
+
+    def plan(self, world: W) -> Plan | NothingToDo:
+        """Pure: the same world gives the same plan."""
+
+    def verify(self, context: StepContext) -> Done:
+        """Looks at the world, not at the alert. Raises `StepFailed`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRequest:
+    """What a claim has to hold against. ``valid_until`` is `time.monotonic` seconds, as in `World`."""
+
+    run_id: str
+    target: Target
+    plan_hash: str
+    locks: tuple[str, ...]
+    valid_until: float
+
+
+class Ledger(Protocol):
+    """What ledger guards know of past and running actions, inside the claiming transaction."""
+
+    def lock_holder(self, lock: str) -> str | None:
+        """The run that holds ``lock``, if any."""
+
+    def quarantined_by(self, target: Target) -> str | None:
+        """The run whose unknown outcome bars ``target`` until a person resolves it."""
+
+
+LedgerGuard = Callable[[ClaimRequest, Ledger], Answer]
+
+
+def first_refusal(answers: Sequence[Answer]) -> Answer | None:
+    """The first answer that forbids, if any."""
+    return next((answer for answer in answers if answer.verdict is Verdict.REFUSE), None)

@@ -1,0 +1,1 @@
+"""What the remediator knows durably; the only place that speaks SQL."""

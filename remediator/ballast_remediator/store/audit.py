@@ -1,0 +1,36 @@
+"""The audit: append-only, each entry's hash covers the one before it."""
+
+import hashlib
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sqlalchemy import Connection, insert, select
+
+from ballast_remediator.contract import canonical
+from ballast_remediator.store.schema import audit
+
+GENESIS: Final = "0" * 64
+
+
+def append(
+    connection: Connection,
+    *,
+    event: str,
+    actor: str,
+    words: str,
+    run_id: str | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> None:
+    """Adds one entry in the caller's transaction. The store has one writer, so the chain cannot fork."""
+    previous = connection.execute(select(audit.c.hash).order_by(audit.c.seq.desc()).limit(1)).scalar() or GENESIS
+    content = {
+        "at": time.time(),
+        "run_id": run_id,
+        "event": event,
+        "actor": actor,
+        "words": words,
+        "data": dict(data or {}),
+    }
+    digest = hashlib.sha256(previous.encode() + canonical(content)).hexdigest()
+    connection.execute(insert(audit).values(**content, previous_hash=previous, hash=digest))

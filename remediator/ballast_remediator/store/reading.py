@@ -1,0 +1,91 @@
+"""What can be asked of the store."""
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, select
+
+from ballast_remediator.contract import Alert, Mode, RunState, StepSpec, Target
+from ballast_remediator.store.records import AuditEntry, Run, StepRecord
+from ballast_remediator.store.schema import audit, notifications, runs, steps
+
+
+def run(connection: Connection, run_id: str) -> Run | None:
+    """The run of that id."""
+    row = connection.execute(select(runs).where(runs.c.id == run_id)).one_or_none()
+    return None if row is None else _run(row)
+
+
+def recent_runs(connection: Connection, *, limit: int, state: RunState | None = None) -> tuple[Run, ...]:
+    """The newest runs first."""
+    query = select(runs).order_by(runs.c.created_at.desc()).limit(limit)
+    if state is not None:
+        query = query.where(runs.c.state == state)
+    return tuple(_run(row) for row in connection.execute(query))
+
+
+def open_runs(connection: Connection) -> tuple[Run, ...]:
+    """Every run that is not final, oldest first."""
+    query = select(runs).where(runs.c.finished_at.is_(None)).order_by(runs.c.created_at)
+    return tuple(_run(row) for row in connection.execute(query))
+
+
+def steps_of(connection: Connection, run_id: str) -> tuple[StepRecord, ...]:
+    """A run's steps in order; none before it was claimed."""
+    rows = connection.execute(select(steps).where(steps.c.run_id == run_id).order_by(steps.c.ordinal))
+    return tuple(
+        StepRecord(
+            ordinal=row.ordinal,
+            spec=StepSpec(row.kind, row.target, row.words, row.params),
+            intended_at=row.intended_at,
+            attempts=row.attempts,
+            done_at=row.done_at,
+            result=row.result,
+            facts=row.facts or {},
+        )
+        for row in rows
+    )
+
+
+def timeline(connection: Connection, run_id: str) -> tuple[AuditEntry, ...]:
+    """What happened in a run, in order."""
+    rows = connection.execute(select(audit).where(audit.c.run_id == run_id).order_by(audit.c.seq))
+    return tuple(
+        AuditEntry(row.seq, row.at, row.run_id, row.event, row.actor, row.words, row.data, row.hash) for row in rows
+    )
+
+
+def counts(connection: Connection) -> dict[tuple[str, str], int]:
+    """How many runs there are by runbook and state."""
+    rows = connection.execute(select(runs.c.runbook, runs.c.state, func.count()).group_by(runs.c.runbook, runs.c.state))
+    return {(runbook, state): count for runbook, state, count in rows}
+
+
+def backlog(connection: Connection) -> int:
+    """Accepted notifications that are not filed yet."""
+    query = select(func.count()).select_from(notifications).where(notifications.c.filed_at.is_(None))
+    return int(connection.execute(query).scalar_one())
+
+
+def _run(row: Row[Any]) -> Run:
+    return Run(
+        id=row.id,
+        target=Target(row.cluster, row.runbook, row.target),
+        state=RunState(row.state),
+        reason=row.reason,
+        alert=Alert(**row.alert),
+        mode=None if row.mode is None else Mode(row.mode),
+        policy_digest=row.policy_digest,
+        plan=row.plan,
+        plan_hash=row.plan_hash,
+        approved_hash=row.approved_hash,
+        acknowledged=frozenset(row.acknowledged),
+        token=row.token,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        due_at=row.due_at,
+        planning_since=row.planning_since,
+        expires_at=row.expires_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        resolved_at=row.resolved_at,
+    )

@@ -1,0 +1,80 @@
+"""What the store gives out, as frozen dataclasses."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ballast_remediator.contract import EXECUTING, FINAL, Alert, Mode, RunState, Scalar, StepSpec, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """One accepted POST of Alertmanager, as it came."""
+
+    id: int
+    received_at: float
+    source: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run. Times are seconds since the epoch, None where it has not come to that."""
+
+    id: str
+    target: Target
+    state: RunState
+    reason: str
+    alert: Alert
+    mode: Mode | None
+    policy_digest: str | None
+    plan: Mapping[str, Any] | None
+    plan_hash: str | None
+    approved_hash: str | None
+    acknowledged: frozenset[str]
+    token: int
+    created_at: float
+    updated_at: float
+    due_at: float
+    planning_since: float | None
+    expires_at: float | None
+    started_at: float | None
+    finished_at: float | None
+    resolved_at: float | None
+
+    @property
+    def final(self) -> bool:
+        """It will not change any more."""
+        return self.state in FINAL
+
+    @property
+    def executing(self) -> bool:
+        """Its steps may have begun."""
+        return self.state in EXECUTING
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """One step of a run: intended, then done. ``attempts`` counts how often its act began."""
+
+    ordinal: int
+    spec: StepSpec
+    intended_at: float | None
+    attempts: int
+    done_at: float | None
+    result: str | None
+    facts: Mapping[str, Scalar]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One entry of the append-only audit; ``hash`` covers it and the hash before it."""
+
+    seq: int
+    at: float
+    run_id: str | None
+    event: str
+    actor: str
+    words: str
+    data: Mapping[str, Any]
+    hash: str

@@ -1,0 +1,296 @@
+"""How runs change. Each function is one transaction's work: the change and its audit entry, or neither."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from ballast_remediator.contract import (
+    FINAL,
+    TRANSITIONS,
+    Answer,
+    ClaimRequest,
+    Done,
+    LedgerGuard,
+    Mode,
+    Plan,
+    RunState,
+    Target,
+    first_refusal,
+)
+from ballast_remediator.store.audit import append
+from ballast_remediator.store.schema import locks, runs, steps
+
+ENGINE: Final = "engine"
+
+
+class Fenced(Exception):
+    """Somebody else owns this run now, so this process may not touch it."""
+
+
+class NotPossible(Exception):
+    """The run is not in a state that allows this; the text says what it is in."""
+
+
+def transition(
+    connection: Connection,
+    run_id: str,
+    to: RunState,
+    *,
+    words: str,
+    actor: str = ENGINE,
+    data: Mapping[str, Any] | None = None,
+    **changes: object,
+) -> None:
+    """Moves a run along `TRANSITIONS`, with one audit entry; a final state frees its locks.
+
+    Raises:
+        NotPossible: the table has no such transition, or there is no such run.
+    """
+    state = connection.execute(select(runs.c.state).where(runs.c.id == run_id)).scalar()
+    if state is None:
+        raise NotPossible(f"there is no run {run_id}")
+    if to not in TRANSITIONS[RunState(state)]:
+        raise NotPossible(f"run {run_id} is {state}, from where it cannot become {to}")
+    now = time.time()
+    values: dict[str, object] = {"state": to, "reason": words, "updated_at": now, "due_at": now, **changes}
+    if to in FINAL:
+        values["finished_at"] = now
+        connection.execute(delete(locks).where(locks.c.run_id == run_id))
+    if to is RunState.PLANNING:
+        values["planning_since"] = now
+    connection.execute(update(runs).where(runs.c.id == run_id).values(**values))
+    append(connection, run_id=run_id, event=to, actor=actor, words=words, data=data)
+
+
+def postpone(connection: Connection, run_id: str, *, seconds: float, words: str) -> None:
+    """Looks at the run again later. The reason is shown, and audited when it changed."""
+    now = time.time()
+    before = connection.execute(select(runs.c.reason).where(runs.c.id == run_id)).scalar()
+    connection.execute(
+        update(runs).where(runs.c.id == run_id).values(reason=words, due_at=now + seconds, updated_at=now)
+    )
+    if before != words:
+        append(connection, run_id=run_id, event="waiting", actor=ENGINE, words=words)
+
+
+def keep_plan(
+    connection: Connection,
+    run_id: str,
+    to: RunState,
+    *,
+    plan: Plan,
+    plan_hash: str,
+    mode: Mode,
+    policy_digest: str,
+    words: str,
+    expires_at: float | None = None,
+) -> None:
+    """Stores what was planned and under which policy. In `QUEUED` the policy itself approved this hash."""
+    transition(
+        connection,
+        run_id,
+        to,
+        words=words,
+        data={"plan_hash": plan_hash, "policy_digest": policy_digest, "mode": mode},
+        plan=asdict(plan),
+        plan_hash=plan_hash,
+        approved_hash=plan_hash if to is RunState.QUEUED else None,
+        mode=mode,
+        policy_digest=policy_digest,
+        expires_at=expires_at,
+    )
+
+
+def approve(
+    connection: Connection,
+    run_id: str,
+    *,
+    plan_hash: str,
+    person: str,
+    reason: str,
+    acknowledged: Sequence[str],
+) -> None:
+    """Lets exactly this plan run.
+
+    Raises:
+        NotPossible: the run does not wait for approval, its plan is another one by now, it expired, or a
+            risk that the plan names was not accepted.
+    """
+    run = connection.execute(
+        select(runs.c.state, runs.c.plan, runs.c.plan_hash, runs.c.expires_at).where(runs.c.id == run_id)
+    ).one_or_none()
+    if run is None:
+        raise NotPossible(f"there is no run {run_id}")
+    if run.state != RunState.AWAITING_APPROVAL:
+        raise NotPossible(f"run {run_id} is {run.state}, not waiting for approval")
+    if run.plan_hash != plan_hash:
+        raise NotPossible(f"the plan of run {run_id} is another one now (hash {run.plan_hash[:12]}…): read it again")
+    if run.expires_at is not None and run.expires_at <= time.time():
+        raise NotPossible(f"run {run_id} expired")
+    needed = {answer["guard"] for answer in run.plan["answers"] if answer["verdict"] == "ask"}
+    missing = sorted(needed - set(acknowledged))
+    if missing:
+        raise NotPossible(f"this plan carries a risk that has to be accepted by name: {', '.join(missing)}")
+    transition(
+        connection,
+        run_id,
+        RunState.QUEUED,
+        actor=person,
+        words=f"approved by {person}: {reason}",
+        data={"plan_hash": plan_hash, "acknowledged": sorted(acknowledged)},
+        approved_hash=plan_hash,
+        acknowledged=sorted(needed),
+    )
+
+
+def reject(connection: Connection, run_id: str, *, person: str, reason: str) -> None:
+    """Cancels a run whose steps have not begun. Raises `NotPossible`."""
+    transition(connection, run_id, RunState.CANCELLED, actor=person, words=f"rejected by {person}: {reason}")
+
+
+def resolve(connection: Connection, run_id: str, *, person: str, reason: str) -> None:
+    """A person has looked at what a run of unknown outcome did: its target is free again."""
+    changed = connection.execute(
+        update(runs)
+        .where(runs.c.id == run_id, runs.c.state == RunState.OUTCOME_UNKNOWN, runs.c.resolved_at.is_(None))
+        .values(resolved_at=time.time())
+    )
+    if not changed.rowcount:
+        raise NotPossible(f"run {run_id} has no unknown outcome that waits to be resolved")
+    append(connection, run_id=run_id, event="resolved", actor=person, words=f"looked at by {person}: {reason}")
+
+
+class SqlLedger:
+    """`contract.Ledger` inside a transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def lock_holder(self, lock: str) -> str | None:
+        return self._connection.execute(select(locks.c.run_id).where(locks.c.name == lock)).scalar()
+
+    def quarantined_by(self, target: Target) -> str | None:
+        return self._connection.execute(
+            select(runs.c.id).where(
+                runs.c.cluster == target.cluster,
+                runs.c.target == target.name,
+                runs.c.state == RunState.OUTCOME_UNKNOWN,
+                runs.c.resolved_at.is_(None),
+            )
+        ).scalar()
+
+
+def claim(connection: Connection, request: ClaimRequest, plan: Plan, guards: Sequence[LedgerGuard]) -> int | Answer:
+    """Takes a queued run and its locks, or says which ledger guard forbids it.
+
+    Returns the fencing token that every later write of this run has to show.
+
+    Raises:
+        NotPossible: the run is not queued any more, its approval is for another plan, or the evidence that
+            the plan stands on grew old while it waited for this transaction.
+    """
+    run = connection.execute(
+        select(runs.c.state, runs.c.approved_hash, runs.c.token).where(runs.c.id == request.run_id)
+    ).one()
+    if run.state != RunState.QUEUED or run.approved_hash != request.plan_hash:
+        raise NotPossible(f"run {request.run_id} is {run.state} and not approved for this plan")
+    if time.monotonic() > request.valid_until:
+        raise NotPossible("the evidence is too old to act on")
+    refusal = first_refusal([guard(request, SqlLedger(connection)) for guard in guards])
+    if refusal is not None:
+        return refusal
+    now = time.time()
+    connection.execute(
+        insert(locks), [{"name": lock, "run_id": request.run_id, "taken_at": now} for lock in request.locks]
+    )
+    connection.execute(
+        insert(steps),
+        [
+            {"run_id": request.run_id, "ordinal": ordinal, **asdict(step)}
+            for ordinal, step in enumerate(plan.steps, start=1)
+        ],
+    )
+    token = int(run.token) + 1
+    transition(
+        connection,
+        request.run_id,
+        RunState.RUNNING,
+        words=plan.summary,
+        data={"plan_hash": request.plan_hash, "token": token, "locks": list(request.locks)},
+        plan=asdict(plan),
+        token=token,
+        started_at=now,
+    )
+    return token
+
+
+def take_over(connection: Connection, run_id: str) -> int:
+    """After a restart: a new fencing token for a run whose process died."""
+    token = int(connection.execute(select(runs.c.token).where(runs.c.id == run_id)).scalar_one()) + 1
+    connection.execute(update(runs).where(runs.c.id == run_id).values(token=token))
+    append(
+        connection,
+        run_id=run_id,
+        event="taken_over",
+        actor=ENGINE,
+        words="the process that ran it is gone; what it began is looked at first",
+        data={"token": token},
+    )
+    return token
+
+
+def intend(connection: Connection, run_id: str, token: int, ordinal: int) -> int:
+    """Writes down that a step's act begins, before it does. Returns which attempt this is, from 1."""
+    _own(connection, run_id, token)
+    this = (steps.c.run_id == run_id) & (steps.c.ordinal == ordinal)
+    connection.execute(
+        update(steps)
+        .where(this)
+        .values(intended_at=func.coalesce(steps.c.intended_at, time.time()), attempts=steps.c.attempts + 1)
+    )
+    step = connection.execute(select(steps.c.words, steps.c.attempts, steps.c.kind, steps.c.target).where(this)).one()
+    append(
+        connection,
+        run_id=run_id,
+        event="step_started",
+        actor=ENGINE,
+        words=step.words,
+        data={"ordinal": ordinal, "kind": step.kind, "target": step.target, "attempt": step.attempts, "token": token},
+    )
+    return int(step.attempts)
+
+
+def checkpoint(connection: Connection, run_id: str, token: int, ordinal: int, done: Done) -> None:
+    """Writes down that a step is done. Raises `Fenced`."""
+    _own(connection, run_id, token)
+    this = (steps.c.run_id == run_id) & (steps.c.ordinal == ordinal)
+    connection.execute(update(steps).where(this).values(done_at=time.time(), result=done.words, facts=dict(done.facts)))
+    step = connection.execute(select(steps.c.kind, steps.c.target).where(this)).one()
+    append(
+        connection,
+        run_id=run_id,
+        event="step_done",
+        actor=ENGINE,
+        words=done.words,
+        data={"ordinal": ordinal, "kind": step.kind, "target": step.target, "token": token, "facts": dict(done.facts)},
+    )
+
+
+def note(connection: Connection, run_id: str, token: int, words: str) -> None:
+    """Adds to the run's audit. Raises `Fenced`."""
+    _own(connection, run_id, token)
+    append(connection, run_id=run_id, event="note", actor=ENGINE, words=words)
+
+
+def advance(connection: Connection, run_id: str, token: int, to: RunState, words: str) -> None:
+    """`transition` for the owner of a run that executes. Raises `Fenced`."""
+    _own(connection, run_id, token)
+    transition(connection, run_id, to, words=words)
+
+
+def _own(connection: Connection, run_id: str, token: int) -> None:
+    if connection.execute(select(runs.c.token).where(runs.c.id == run_id)).scalar() != token:
+        raise Fenced(f"run {run_id} was taken over")

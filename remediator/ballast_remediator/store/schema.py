@@ -1,0 +1,129 @@
+"""The tables. They change by the migrations in ``migrations/`` only, forward only.
+
+Times are seconds since the epoch. JSON columns hold what `contract` can say.
+"""
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("received_at", Float, nullable=False),
+    Column("source", String, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("filed_at", Float),
+)
+Index("ix_notifications_unfiled", notifications.c.id, sqlite_where=notifications.c.filed_at.is_(None))
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("cluster", String, nullable=False),
+    Column("runbook", String, nullable=False),
+    Column("target", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("alert", JSON, nullable=False),
+    Column("mode", String),
+    Column("policy_digest", String),
+    Column("plan", JSON),
+    Column("plan_hash", String),
+    Column("approved_hash", String),
+    Column("acknowledged", JSON, nullable=False, server_default="[]"),
+    Column("token", Integer, nullable=False, server_default="0"),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Column("due_at", Float, nullable=False),
+    Column("planning_since", Float),
+    Column("expires_at", Float),
+    Column("started_at", Float),
+    Column("finished_at", Float),
+    Column("resolved_at", Float),
+)
+Index(
+    "uq_runs_open_target",
+    runs.c.cluster,
+    runs.c.runbook,
+    runs.c.target,
+    unique=True,
+    sqlite_where=text("finished_at IS NULL"),
+    postgresql_where=text("finished_at IS NULL"),
+)
+Index("ix_runs_state_due_at", runs.c.state, runs.c.due_at)
+Index("ix_runs_created_at", runs.c.created_at)
+
+run_alerts = Table(
+    "run_alerts",
+    metadata,
+    Column("run_id", String, ForeignKey("runs.id"), primary_key=True),
+    Column("fingerprint", String, primary_key=True),
+    Column("firing", Boolean, nullable=False),
+    Column("starts_at", Float, nullable=False),
+    Column("first_seen", Float, nullable=False),
+    Column("last_seen", Float, nullable=False),
+    Column("received", Integer, nullable=False),
+)
+
+steps = Table(
+    "steps",
+    metadata,
+    Column("run_id", String, ForeignKey("runs.id"), primary_key=True),
+    Column("ordinal", Integer, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("target", String, nullable=False),
+    Column("words", Text, nullable=False),
+    Column("params", JSON, nullable=False),
+    Column("intended_at", Float),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("done_at", Float),
+    Column("result", Text),
+    Column("facts", JSON),
+)
+
+locks = Table(
+    "locks",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("run_id", String, ForeignKey("runs.id"), nullable=False),
+    Column("taken_at", Float, nullable=False),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("at", Float, nullable=False),
+    Column("run_id", String),
+    Column("event", String, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("words", Text, nullable=False),
+    Column("data", JSON, nullable=False),
+    Column("previous_hash", String, nullable=False),
+    Column("hash", String, nullable=False),
+)
+Index("ix_audit_run_id_seq", audit.c.run_id, audit.c.seq)
