@@ -1,13 +1,20 @@
 """What can go wrong when another process is asked, in terms a caller can act on.
 
     ClientError
-    ├── Unavailable    nobody answered; nothing was done
+    ├── Unavailable    nobody answered or the server turned the request away; nothing was done
     ├── Timeout        no answer in time: the outcome is UNKNOWN, observe before acting again
-    ├── Denied         the credentials are not good enough
+    ├── Denied         the credentials are not good enough, or cannot be read
     ├── BadResponse    an answer came that makes no sense or reports a fault of the server
     ├── Conflict       the world is not in the state that the request needs
     ├── Compacted      the revision asked for is compacted away
-    └── NoSpace        etcd refuses writes, its quota is used up
+    ├── NoSpace        etcd refuses writes, its quota is used up
+    └── LocalDisk      the answer came, this machine could not store it
+
+A connection that breaks after a request was sent says nothing about what the server did with it. Where the request
+changes something, that is a ``Timeout`` too, whatever it looked like on the wire: only what never reached the server,
+or what the server says it turned away before it began, is ``Unavailable``. A read that breaks off is ``Unavailable``:
+it has no outcome that could be unknown. So after a ``Timeout`` of a call that acts, look at the world first (is the
+alarm still armed, is a defragmentation in flight?), and repeat only what is seen not to have happened.
 
 Third-party exceptions never leave ``clients/``: each client maps them to this tree.
 """
@@ -19,18 +26,19 @@ class ClientError(Exception):
     def __init__(self, target: str, message: str) -> None:
         super().__init__(f"{target}: {message}")
         self.target = target
+        self.message = message
 
 
 class Unavailable(ClientError):
-    """Nobody answered: the connection was refused, reset or never made. Nothing was done."""
+    """Nobody answered, or the server turned the request away before it began. Nothing was done."""
 
 
 class Timeout(ClientError):
-    """No answer within the deadline. Whether the request took effect is unknown."""
+    """No answer within the deadline, or none at all to what was sent: it is unknown whether it took effect."""
 
 
 class Denied(ClientError):
-    """Authentication or authorisation failed."""
+    """Authentication or authorisation failed, or a file that holds a credential cannot be read."""
 
 
 class BadResponse(ClientError):
@@ -47,3 +55,7 @@ class Compacted(ClientError):
 
 class NoSpace(ClientError):
     """etcd refuses the write: its quota is used up (alarm NOSPACE)."""
+
+
+class LocalDisk(ClientError):
+    """What the server sent could not be stored here; ``target`` is the path."""

@@ -1,0 +1,1 @@
+"""etcd, spoken to directly: over gRPC (``client``) and HTTP (``http``)."""

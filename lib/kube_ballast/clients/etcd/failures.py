@@ -1,0 +1,105 @@
+"""What a failed gRPC call to etcd means to a caller.
+
+etcd gives a status code *and* a text, and only both together tell whether the request was begun: UNAVAILABLE stands
+for a refused connection (nothing was done), for a leader lost while the proposal was under way (nobody knows), and for
+a request that a learner never serves (asking again is useless).
+Source: etcd's api/v3rpc/rpctypes/error.go, 3.5 and 3.6.
+"""
+
+from typing import cast
+
+import grpc
+
+from kube_ballast.clients.errors import (
+    BadResponse,
+    ClientError,
+    Compacted,
+    Conflict,
+    Denied,
+    NoSpace,
+    Timeout,
+    Unavailable,
+)
+
+_OUTCOME_UNKNOWN = "it is unknown whether the request took effect, so look before asking again"
+_NO_CERTIFICATE = (
+    "; no client certificate is configured: when etcd asks for one it closes the connection in just this way"
+)
+
+# gRPC's own words for "there is no connection". Whatever is not listed may have been sent.
+_NEVER_SENT = ("failed to connect to all addresses", "errors resolving", "DNS resolution failed", "empty address list")
+
+# etcd's words, behind "etcdserver: ". The first match counts.
+_SAID_BY_ETCD: tuple[tuple[str, type[ClientError], str], ...] = (
+    ("mvcc: database space exceeded", NoSpace, ""),
+    ("mvcc: required revision has been compacted", Compacted, ""),
+    ("mvcc: required revision is a future revision", Conflict, ""),
+    ("request timed out", Timeout, _OUTCOME_UNKNOWN),
+    ("leader changed", Timeout, _OUTCOME_UNKNOWN),
+    ("too many requests", Unavailable, "etcd turned the request away: it applies more slowly than it is asked"),
+    ("no leader", Unavailable, "etcd turned the request away"),
+    ("rpc not supported for learner", Conflict, "this member is a learner"),
+    ("not capable", Conflict, "the cluster's version does not offer this"),
+    ("unhealthy cluster", Conflict, "etcd turned the request away"),
+    ("authentication failed", Denied, "check the user and the password file"),
+    ("user name is empty", Denied, "etcd asks for a user: configure auth"),
+    ("invalid auth token", Denied, ""),
+    ("revision of auth store is old", Denied, ""),
+    ("permission denied", Denied, "the user's roles do not cover this request"),
+    ("corrupt cluster", BadResponse, "the alarm CORRUPT is armed; etcd serves nothing until a person has looked"),
+)
+
+_BY_CODE: dict[grpc.StatusCode, type[ClientError]] = {
+    grpc.StatusCode.DEADLINE_EXCEEDED: Timeout,
+    grpc.StatusCode.UNAUTHENTICATED: Denied,
+    grpc.StatusCode.PERMISSION_DENIED: Denied,
+    grpc.StatusCode.FAILED_PRECONDITION: Conflict,
+    grpc.StatusCode.NOT_FOUND: Conflict,
+    grpc.StatusCode.ALREADY_EXISTS: Conflict,
+}
+
+# The stream ended without a status of etcd's: what had been sent may have been carried out.
+_BROKEN = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL}
+
+
+def explain(error: grpc.RpcError, endpoint: str, call: str, *, acts: bool, lacks_certificate: bool) -> ClientError:
+    """``error`` of ``call`` (such as "Defragment") to ``endpoint`` as one of the tree.
+
+    ``acts`` is whether the call changes anything; ``lacks_certificate`` whether TLS is spoken without one's own.
+    """
+    code, details = status_of(error)
+    if details.startswith("etcdserver: "):
+        said = details.removeprefix("etcdserver: ")
+        for words, kind, advice in _SAID_BY_ETCD:
+            if said.startswith(words):
+                return kind(endpoint, f"{call}: {said}" + (f"; {advice}" if advice else ""))
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        suffix = f"; {_OUTCOME_UNKNOWN}" if acts else ""
+        return Timeout(endpoint, f"{call}: no answer within the deadline{suffix}")
+    if code in _BROKEN:
+        hint = _NO_CERTIFICATE if lacks_certificate and code is grpc.StatusCode.UNAVAILABLE else ""
+        return _broken(endpoint, f"{call}: {details or code.name}", hint, acts=acts)
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
+        return BadResponse(endpoint, f"{call}: {details}; split it into smaller calls")
+    return _BY_CODE.get(code, BadResponse)(endpoint, f"{call}: {details} ({code.name})")
+
+
+def status_of(error: grpc.RpcError) -> tuple[grpc.StatusCode, str]:
+    """The code and the text of a failed call."""
+    call = cast("grpc.Call", error)  # whatever a channel raises is the failed call itself
+    return call.code(), call.details() or ""
+
+
+def wants_new_token(error: grpc.RpcError) -> bool:
+    """Whether etcd turned the request away for its token alone; a fresh one makes it good."""
+    _, details = status_of(error)
+    refusals = ("invalid auth token", "revision of auth store is old", "user name is empty")
+    return details.startswith(tuple(f"etcdserver: {words}" for words in refusals))
+
+
+def _broken(endpoint: str, what: str, hint: str, *, acts: bool) -> ClientError:
+    if any(words in what for words in _NEVER_SENT):
+        return Unavailable(endpoint, f"{what}; nothing was sent{hint}")
+    if acts:
+        return Timeout(endpoint, f"{what}; the connection broke: {_OUTCOME_UNKNOWN}{hint}")
+    return Unavailable(endpoint, f"{what}{hint}")
