@@ -115,9 +115,7 @@ def _open(connection: Connection, alert: Alert, target: Target, now: float) -> N
         words=f"{target.runbook} for {target.name} in {target.cluster}",
         data={"labels": dict(alert.labels), "starts_at": alert.starts_at},
     )
-    _attach(
-        connection, connection.execute(select(runs.c.id, runs.c.state).where(runs.c.id == run_id)).one(), alert, now
-    )
+    _attach(connection, run_id, alert, now)
 
 
 def _attach(connection: Connection, run_id: str, alert: Alert, now: float) -> bool:
