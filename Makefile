@@ -43,3 +43,18 @@ types: venv ## Strict types
 tools: venv ## Real etcd, Prometheus, Alertmanager, node_exporter in .tools/bin
 	@$(BIN)/python -m tools.fetch
 
+
+# --- Generated files. A generator adds itself to `generate`, and its check to `check-generated`. ---
+.PHONY: generate
+generate: generate-mixin ## Everything that is generated and committed
+
+.PHONY: check-generated
+check-generated: check-generated-mixin ## Fails, with the difference, when generated files are out of date
+
+.PHONY: generate-mixin
+generate-mixin: venv
+	@$(BIN)/python -m tools.mixin
+
+.PHONY: check-generated-mixin
+check-generated-mixin: venv
+	@$(BIN)/python -m tools.mixin --check

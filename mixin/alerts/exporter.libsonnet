@@ -1,0 +1,62 @@
+// Ballast's own eyes. Every other alert is silent when its inputs are missing, so missing inputs wake somebody.
+local promql = import '../lib/promql.libsonnet';
+
+{
+  _config+:: {
+    ballastExporterSelector: error 'set _config.ballastExporterSelector, such as job="ballast-exporter"',
+  },
+
+  local config = $._config,
+  local names = config { exporter: config.ballastExporterSelector },
+  local cluster = '{{ with $labels.%(clusterLabel)s }} in cluster "{{ . }}"{{ end }}' % names,
+  local consequence = ' Ballast\'s alerts that need it stay silent whatever happens, and nothing is remedied.',
+
+  local blind(reason, expr, wait, description) = {
+    alert: 'BallastExporterBlind',
+    expr: expr % names,
+    'for': wait,
+    labels: { severity: 'critical', reason: reason },
+    annotations: {
+      summary: 'Ballast no longer sees what it watches.',
+      description: description,
+    },
+  },
+
+  prometheusAlerts+:: {
+    groups+: [
+      promql.group('ballast-exporter', config.evaluationInterval, [
+        // Two halves: `absent` notices that no target is left anywhere, `max` that one cluster of many lost all of its.
+        blind(
+          'exporter_gone',
+          |||
+            max by (%(clusterLabel)s) (up{%(exporter)s}) == 0
+            or
+            absent(up{%(exporter)s})
+          |||,
+          config.blindFor,
+          'Prometheus reaches no ballast-exporter' + cluster + '.' + consequence
+          + ' Look at its pod and log, then at its ServiceMonitor.',
+        ),
+        // max: while one of several replicas sees the source, nobody is blind.
+        blind(
+          'collector_failing',
+          |||
+            max by (%(clusterLabel)s, collector) (ballast_collector_success{%(exporter)s}) == 0
+          |||,
+          config.blindFor,
+          'Collector {{ $labels.collector }}' + cluster + ' fails on every poll.' + consequence
+          + ' The exporter\'s start page and log give the reason; it is mostly a certificate or a network policy.',
+        ),
+        blind(
+          'data_stale',
+          |||
+            time() - max by (%(clusterLabel)s, collector) (ballast_collector_last_success_timestamp_seconds{%(exporter)s}) > %(blindStaleSeconds)d
+          |||,
+          config.blindStaleFor,
+          'Collector {{ $labels.collector }}' + cluster + ' last succeeded {{ $value | humanizeDuration }} ago: its source hangs.'
+          + consequence + ' Look at the source first, then at the exporter\'s log.',
+        ),
+      ]),
+    ],
+  },
+}

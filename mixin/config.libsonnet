@@ -1,0 +1,76 @@
+// Every knob of the mixin. Override with `mixin { _config+:: { … } }`; the hidden field keeps kube-prometheus' output clean.
+// The object is flat on purpose: one override replaces one value, and derived defaults follow it.
+{
+  _config+:: {
+    local config = self,
+
+    // Who scrapes what. kube-prometheus names the job after the app label of the Service.
+    ballastExporterSelector: 'job="ballast-exporter"',
+    kubeStateMetricsSelector: 'job="kube-state-metrics"',
+    // The label that tells clusters apart in a shared Prometheus, Thanos or Mimir. Series without it work as well.
+    clusterLabel: 'cluster',
+    // A runbook link is this prefix, the alert's name and ".md". Point it at where your people read docs/alerts.
+    runbookURLPrefix: 'https://ballast.example/docs/alerts',
+
+    // kube-prometheus' stock interval. Only the burst forecast derives from it.
+    scrapeIntervalSeconds: 30,
+    // null leaves a rule group on Prometheus' own evaluation interval. Action alerts may be evaluated faster than pages.
+    evaluationInterval: null,
+    actionEvaluationInterval: null,
+    // false leaves out the alerts that only the remediator answers.
+    actionAlertsEnabled: true,
+
+    // kube-apiserver's --etcd-compaction-interval. It keeps one interval of history and compacts once an interval, so
+    // what was written and superseded is gone after two; the peak over three is a size that compaction does not undercut.
+    compactionIntervalSeconds: 300,
+    peakCompactionIntervals: 3,
+
+    // Forecasts. Growth counts when every third of the window shows it, so a single rise shorter than a third never counts.
+    //  short: a third is as long as the peak's memory, longer than compaction lets any one rise last.
+    //  long:  for tickets; a third of two hours outlives imports, roll-outs and most jobs.
+    //  burst: for a fill that is over before `short` has seen enough. Compaction might still return such growth, so it
+    //         counts only when the limit comes before compaction can: within two intervals. A third holds two scrapes.
+    // With these defaults a 2 GiB database filled from nothing within 10 minutes is warned of after about 6.
+    forecastShortWindowSeconds: 3 * config.peakCompactionIntervals * config.compactionIntervalSeconds,
+    forecastLongWindowSeconds: 6 * 3600,
+    forecastBurstWindowSeconds: 6 * config.scrapeIntervalSeconds,
+    forecastBurstHorizonSeconds: 2 * config.compactionIntervalSeconds,
+
+    // EtcdQuotaExhaustionPredicted. The critical `for` is short because the growth behind it has already been sustained.
+    predictedCriticalSeconds: 4 * 3600,
+    predictedCriticalFor: '2m',
+    predictedWarningSeconds: 24 * 3600,
+    predictedWarningFor: '15m',
+    predictedKeepFiringFor: '5m',
+
+    // EtcdNoSpace and its action alert. etcd 3.6 answers no Status while it defragments, so the source blinks during the cure.
+    noSpaceKeepFiringFor: '2m',
+    freeSpaceKeepFiringFor: '5m',
+
+    // EtcdFragmentationHigh. Free pages are reused, so they are worth a defragmentation only when they are many, and when
+    // the file they sit in has come near the quota, which counts free pages as used.
+    fragmentationRatio: 0.5,
+    fragmentationBytes: 256 * 1024 * 1024,
+    fragmentationUsedRatio: 0.5,
+    fragmentationFor: '15m',
+
+    // EtcdQuotaDefaultOnLargeCluster. etcd's hardware guide calls up to 250 nodes a medium cluster.
+    quotaDefaultBytes: 2 * 1024 * 1024 * 1024,
+    quotaSuggestedBytes: 8 * 1024 * 1024 * 1024,
+    largeClusterNodes: 250,
+    quotaDefaultFor: '15m',
+
+    // BallastExporterBlind.
+    blindFor: '5m',
+    blindStaleSeconds: 300,
+    blindStaleFor: '1m',
+
+    // Where Alertmanager delivers action alerts, and the file with the bearer token it shows there.
+    remediatorURL: 'http://ballast-remediator.monitoring.svc:9791/api/v1/alertmanager',
+    remediatorTokenFile: '/etc/alertmanager/secrets/ballast-remediator/token',
+
+    // Grafana.
+    dashboardRefresh: '30s',
+    dashboardTags: ['ballast'],
+  },
+}

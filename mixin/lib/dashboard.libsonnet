@@ -1,0 +1,143 @@
+// A dashboard out of rows of panels: the grid, the variables and the defaults are decided here once.
+local variable(name, label, query, hide=0) = {
+  name: name,
+  label: label,
+  type: 'query',
+  datasource: { type: 'prometheus', uid: '${datasource}' },
+  query: { query: query, refId: name },
+  definition: query,
+  includeAll: true,
+  // Matches series without the label too, which is how a Prometheus of one cluster stores them.
+  allValue: '.*',
+  current: { selected: true, text: 'All', value: '$__all' },
+  multi: true,
+  refresh: 2,
+  sort: 1,
+  hide: hide,
+};
+
+{
+  datasource:: {
+    name: 'datasource',
+    label: 'Data source',
+    type: 'datasource',
+    query: 'prometheus',
+    current: { selected: true, text: 'prometheus', value: 'prometheus' },
+    regex: '',
+    hide: 0,
+  },
+  variable:: variable,
+
+  target(expr, legend):: {
+    expr: expr,
+    legendFormat: legend,
+    datasource: { type: 'prometheus', uid: '${datasource}' },
+    range: true,
+  },
+  instant(expr, legend):: $.target(expr, legend) { range: false, instant: true },
+
+  // steps: the colour from the start, then [from, colour] pairs upwards.
+  thresholds(start, steps):: {
+    mode: 'absolute',
+    steps: [{ color: start, value: null }] + [{ color: step[1], value: step[0] } for step in steps],
+  },
+
+  local panel(type, title, description, targets, unit) = {
+    type: type,
+    title: title,
+    description: description,
+    datasource: { type: 'prometheus', uid: '${datasource}' },
+    targets: [targets[i] { refId: std.char(65 + i) } for i in std.range(0, std.length(targets) - 1)],
+    fieldConfig: { defaults: { unit: unit }, overrides: [] },
+  },
+
+  // One value, large and coloured.
+  big(title, description, targets, unit, thresholds, empty='no data')::
+    panel('stat', title, description, targets, unit) {
+      fieldConfig+: { defaults+: { thresholds: thresholds, noValue: empty, color: { mode: 'thresholds' } } },
+      options: {
+        colorMode: 'background',
+        graphMode: 'none',
+        justifyMode: 'center',
+        textMode: 'value',
+        reduceOptions: { calcs: ['lastNotNull'], fields: '', values: false },
+      },
+    },
+
+  // Lines over time.
+  lines(title, description, targets, unit, min=0)::
+    panel('timeseries', title, description, targets, unit) {
+      fieldConfig+: {
+        defaults+: {
+          [if min != null then 'min']: min,
+          color: { mode: 'palette-classic' },
+          custom: { drawStyle: 'line', lineWidth: 1, fillOpacity: 8, showPoints: 'never', spanNulls: false },
+        },
+      },
+      options: {
+        legend: { displayMode: 'table', placement: 'bottom', showLegend: true, calcs: ['lastNotNull', 'max'] },
+        tooltip: { mode: 'multi', sort: 'desc' },
+      },
+    },
+
+  // A dashed line without fill, for limits.
+  dashed(legend, colour):: {
+    matcher: { id: 'byRegexp', options: legend },
+    properties: [
+      { id: 'custom.lineStyle', value: { fill: 'dash', dash: [10, 8] } },
+      { id: 'custom.fillOpacity', value: 0 },
+      { id: 'color', value: { mode: 'fixed', fixedColor: colour } },
+    ],
+  },
+
+  // A horizontal band per series whose colour is its state. states: [[value, text, colour], …]
+  states(title, description, targets, states)::
+    panel('state-timeline', title, description, targets, 'none') {
+      fieldConfig+: {
+        defaults+: {
+          mappings: [
+            {
+              type: 'value',
+              options: {
+                [std.toString(states[i][0])]: { text: states[i][1], color: states[i][2], index: i }
+                for i in std.range(0, std.length(states) - 1)
+              },
+            },
+          ],
+          color: { mode: 'thresholds' },
+          custom: { fillOpacity: 70, lineWidth: 0 },
+        },
+      },
+      options: { mergeValues: true, showValue: 'auto', rowHeight: 0.8, legend: { displayMode: 'list', placement: 'bottom', showLegend: false } },
+    },
+
+  // rows: [[title, height, [panel, …]], …]; the panels of a row share Grafana's 24 columns evenly.
+  dashboard(uid, title, description, config, variables, rows):: {
+    local place(row, y, first) =
+      local width = std.floor(24 / std.length(row[2]));
+      [{ type: 'row', title: row[0], collapsed: false, panels: [], id: first, gridPos: { x: 0, y: y, w: 24, h: 1 } }] + [
+        row[2][i] { id: first + 1 + i, gridPos: { x: i * width, y: y + 1, w: width, h: row[1] } }
+        for i in std.range(0, std.length(row[2]) - 1)
+      ],
+    local step(done, row) = {
+      y: done.y + row[1] + 1,
+      next: done.next + 1 + std.length(row[2]),
+      panels: done.panels + place(row, done.y, done.next),
+    },
+
+    uid: uid,
+    title: title,
+    description: description + ' Generated from mixin/ by `make generate`: changes made here are lost.',
+    tags: config.dashboardTags,
+    panels: std.foldl(step, rows, { y: 0, next: 1, panels: [] }).panels,
+    templating: { list: [$.datasource] + variables },
+    time: { from: 'now-6h', to: 'now' },
+    timezone: 'browser',
+    refresh: config.dashboardRefresh,
+    editable: false,
+    graphTooltip: 1,
+    schemaVersion: 39,
+    links: [],
+    annotations: { list: [] },
+  },
+}

@@ -1,0 +1,31 @@
+// Small pieces of PromQL and of Prometheus' templates that rules and dashboards share.
+{
+  // Seconds as a Prometheus duration in its largest whole unit: 900 -> 15m, 90 -> 90s.
+  duration(seconds)::
+    if seconds % 3600 == 0 then '%dh' % (seconds / 3600)
+    else if seconds % 60 == 0 then '%dm' % (seconds / 60)
+    else '%ds' % seconds,
+
+  // The labels that identify one etcd, and one of its members.
+  etcdLabels(config):: '%s, etcd_cluster' % config.clusterLabel,
+  memberLabels(config):: '%s, etcd_cluster, member' % config.clusterLabel,
+
+  // How a sentence names the etcd an alert is about. Series without the cluster label give no empty words.
+  subject(config)::
+    'etcd "{{ $labels.etcd_cluster }}"{{ with $labels.%(label)s }} of cluster "{{ . }}"{{ end }}'
+    % { label: config.clusterLabel },
+
+  // A template for the value or members behind an aggregated alert. The alert itself must not carry the worst member's
+  // name: whenever another member became the worst, a new alert would start and the old one would end.
+  // body sees the result of expr, in which %s stands for the matchers of this alert's etcd.
+  lookUp(config, expr, body)::
+    '{{ with printf `%(expr)s` $labels.%(label)s $labels.etcd_cluster | query }}%(body)s{{ end }}'
+    % {
+      expr: std.strReplace(expr, '%s', '%s=%%q,etcd_cluster=%%q' % config.clusterLabel),
+      label: config.clusterLabel,
+      body: body,
+    },
+
+  // A rule group; null leaves the interval to Prometheus.
+  group(name, interval, rules):: { name: name, rules: rules, [if interval != null then 'interval']: interval },
+}

@@ -1,0 +1,10 @@
+// The whole mixin: prometheusAlerts, prometheusRules, grafanaDashboards, and alertmanager for what rules cannot carry.
+(import 'rules/etcd_space.libsonnet') +
+(import 'alerts/etcd_space.libsonnet') +
+(import 'alerts/exporter.libsonnet') +
+(import 'dashboards/etcd-space.libsonnet') +
+(import 'alertmanager.libsonnet') +
+// After the alerts, so that it sees every one of them.
+(import 'lib/runbook_links.libsonnet') +
+// Last, so that its values replace the `error` defaults with which each file names what it needs.
+(import 'config.libsonnet')
