@@ -1,0 +1,155 @@
+"""The remediator's configuration file.
+
+The smallest one that runs::
+
+    store: {path: /var/lib/ballast/remediator.db}
+    tokens_file: /etc/ballast/tokens.yaml
+    policy_file: /etc/ballast/policy.yaml
+    snapshots: {directory: /var/lib/ballast/snapshots}
+    clusters:
+      production:
+        etcd:
+          - members: [{endpoint: https://10.0.0.1:2379, metrics_url: http://10.0.0.1:2381}]
+        prometheus: {url: http://prometheus:9090}
+        alertmanagers: [{url: http://alertmanager:9093}]
+"""
+
+import ipaddress
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+from pydantic import AfterValidator, ByteSize, Field, FilePath, field_validator
+
+from kube_ballast.config import Duration, EtcdConfig, HttpConfig, Model
+
+_PORTS = 65536
+
+
+class Address(NamedTuple):
+    """Where the server listens."""
+
+    host: str
+    port: int
+
+
+def _address(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < _PORTS:
+        raise ValueError(f"{value!r} is no address of the form HOST:PORT, for example 127.0.0.1:9791 or [::1]:9791")
+    if ":" in host:
+        if not (host.startswith("[") and host.endswith("]")):
+            raise ValueError(f"{value!r}: write an IPv6 address in brackets, for example [::1]:9791")
+        ipaddress.IPv6Address(host[1:-1])
+    return value
+
+
+class ServerTLS(Model):
+    """PEM files of the server's own certificate (with its chain) and key."""
+
+    cert: FilePath
+    key: FilePath
+
+
+class StoreConfig(Model):
+    """The SQLite file that holds every accepted notification, run and audit entry. It must lie on a local disk."""
+
+    path: Path
+
+
+class SnapshotsConfig(Model):
+    """Where etcd snapshots are kept. They hold every Secret of the cluster: the directory wants mode 0700."""
+
+    directory: Path
+    keep: int = Field(default=3, ge=1)
+
+
+class ClusterConfig(Model):
+    """How one Kubernetes cluster is reached. More than one etcd only where events have their own."""
+
+    etcd: tuple[EtcdConfig, ...] = Field(min_length=1)
+    prometheus: HttpConfig
+    alertmanagers: tuple[HttpConfig, ...] = Field(min_length=1)
+
+    @field_validator("etcd")
+    @classmethod
+    def _names_differ(cls, value: tuple[EtcdConfig, ...]) -> tuple[EtcdConfig, ...]:
+        names = [etcd.name for etcd in value]
+        if len(set(names)) != len(names):
+            raise ValueError("two etcds have the same name: alerts could not tell them apart")
+        return value
+
+
+class EtcdFreeSpaceSettings(Model):
+    """Knobs of the runbook etcd-free-space; docs/runbooks/etcd-free-space.md says how to choose them."""
+
+    compact_keep: Duration = 300.0
+    """Seconds of history that stay readable: watchers and pagers that are behind do not have to start over."""
+    liveness_budget: Duration = 80.0
+    """Seconds a member may stall before its liveness probe kills it. kubeadm: 8 probes, 10 s apart."""
+    defrag_bytes_per_second: ByteSize = Field(default=ByteSize(52428800), gt=0)
+    """How fast a defragmentation is taken to be before the first member of the run was measured."""
+    rearm_watch: Duration = 30.0
+    """Seconds for which the alarm must stay away after it was lifted."""
+    settle_timeout: Duration = 300.0
+    """Seconds until a compaction, or a member after its defragmentation, has to have settled."""
+    defrag_timeout: Duration = 600.0
+    """Seconds after which a defragmentation's outcome is unknown."""
+    snapshot_timeout: Duration = 600.0
+    """Seconds a snapshot may take to arrive."""
+    patience: Duration = 120.0
+    """Seconds a step waits for its guards before the run gives up."""
+    cluster_restored_within: Duration = 600.0
+    """Seconds after etcd takes writes again within which the nodes' Leases have to advance."""
+    lease_prefix: str = Field(default="/registry/leases/", min_length=1)
+    test_key: str = Field(default="/ballast/write-test", min_length=1)
+    accept_unsafe_versions: bool = False
+    """Run on etcd versions with known faults in what the runbook does (guard version_is_safe)."""
+
+
+class RunbooksConfig(Model):
+    """The settings of each runbook, by its name."""
+
+    etcd_free_space: EtcdFreeSpaceSettings = Field(default=EtcdFreeSpaceSettings(), alias="etcd-free-space")
+
+
+class EngineSettings(Model):
+    """How runs are planned and carried out."""
+
+    workers: int = Field(default=4, ge=1, le=64)
+    """How many runs may execute at once, each on its own target."""
+    planning_patience: Duration = 120.0
+    """Seconds for which a plan that a guard refuses, or a world that cannot be seen, is looked at again."""
+    evidence_valid: Duration = 30.0
+    """Seconds for which what was observed may be acted on."""
+    cooldown: Duration = 1800.0
+    """Seconds a target rests after a run on it failed."""
+    approval_expires: Duration = 1800.0
+    """Seconds a plan waits for a person."""
+
+
+class Limits(Model):
+    """What one request may cost. Alertmanager sends about 1 KiB for each alert."""
+
+    body_bytes: Annotated[ByteSize, Field(ge=1024, le=64 * 1024 * 1024)] = ByteSize(4 * 1024 * 1024)
+
+
+class Config(Model):
+    """The whole file."""
+
+    listen: Annotated[str, AfterValidator(_address)] = "127.0.0.1:9791"
+    tls: ServerTLS | None = None
+    store: StoreConfig
+    tokens_file: FilePath
+    policy_file: FilePath
+    snapshots: SnapshotsConfig
+    clusters: Mapping[Annotated[str, Field(min_length=1)], ClusterConfig] = Field(min_length=1)
+    runbooks: RunbooksConfig = RunbooksConfig()
+    engine: EngineSettings = EngineSettings()
+    limits: Limits = Limits()
+
+    @property
+    def address(self) -> Address:
+        """``listen`` in its parts."""
+        host, _, port = self.listen.rpartition(":")
+        return Address(host.strip("[]"), int(port))
