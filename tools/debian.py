@@ -36,6 +36,17 @@ Acquire::https::Timeout "30";
 """
 
 
+SHARE = "/usr/share/prometheus"
+RELOCATED_SHARE = "/proc/self/fd/9".ljust(len(SHARE), "/")
+WRAPPER = """\
+#!/bin/sh
+# Debian's build reads its templates below /usr/share/prometheus; this copy reads them below file descriptor 9.
+content=$(dirname "$(dirname "$(readlink -f "$0")")")
+exec 9<"$content/usr/share/prometheus"
+exec "$content/relocated/{name}.bin" "$@"
+"""
+
+
 class AptError(Exception):
     """Why no package came, in words; nothing was changed."""
 
@@ -106,6 +117,27 @@ def unpack(deb: Path, into: Path) -> None:
         content = Path(folder) / "content"
         _run("dpkg-deb", "-x", str(deb), str(content), timeout=300)
         content.rename(into)
+
+
+def relocate(content: Path, name: str) -> Path:
+    """Give a program of unpacked content that finds its own files there; the program itself if it needs none.
+
+    Debian takes the templates out of Alertmanager and reads them from /usr/share, where nothing may be written.
+    The path stands in the program as plain bytes, so a path of the same length takes its place in a copy.
+    """
+    program = content / "usr" / "bin" / name
+    code = program.read_bytes()
+    if SHARE.encode() not in code:
+        return program
+    wrapper, copy = content / "relocated" / name, content / "relocated" / f"{name}.bin"
+    copy.parent.mkdir(exist_ok=True)
+    for path, text in (
+        (copy, code.replace(SHARE.encode(), RELOCATED_SHARE.encode())),
+        (wrapper, WRAPPER.format(name=name).encode()),
+    ):
+        path.write_bytes(text)
+        path.chmod(0o755)
+    return wrapper
 
 
 def _configure(folder: Path, sources: str) -> None:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.debian import Apt, AptError, private_apt, unpack
+from tools.debian import Apt, AptError, private_apt, relocate, unpack
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / ".tools"
@@ -77,9 +77,7 @@ PROGRAMS = (
     Program("promtool", "promtool", PROMETHEUS),
     Program("alertmanager", "prometheus-alertmanager", ALERTMANAGER, aliases=("prometheus-alertmanager",)),
     Program("amtool", "prometheus-alertmanager", ALERTMANAGER),
-    Program(
-        "prometheus-node-exporter", "prometheus-node-exporter", NODE_EXPORTER, aliases=("node_exporter",)
-    ),
+    Program("prometheus-node-exporter", "prometheus-node-exporter", NODE_EXPORTER, aliases=("node_exporter",)),
 )
 
 
@@ -89,9 +87,7 @@ def in_place(program: Program) -> bool:
 
 def from_path(program: Program) -> bool:
     """Link what PATH has, when its version is accepted."""
-    elsewhere = os.pathsep.join(
-        folder for folder in os.get_exec_path() if folder and Path(folder).resolve() != BIN
-    )
+    elsewhere = os.pathsep.join(folder for folder in os.get_exec_path() if folder and Path(folder).resolve() != BIN)
     for name in (program.name, *program.aliases):
         found = shutil.which(name, path=elsewhere)
         if found is None:
@@ -122,8 +118,7 @@ def from_package(program: Program, deb: Path) -> bool:
         print(f"  {deb} is left aside: {error}")
         return False
     for name in (program.name, *program.aliases):
-        path = content / "usr" / "bin" / name
-        if program.good(path):
+        if (content / "usr" / "bin" / name).exists() and program.good(path := relocate(content, name)):
             link(program, path)
             return True
     return False
@@ -194,9 +189,7 @@ def report() -> None:
     for program, version in zip(PROGRAMS, versions, strict=True):
         path = (BIN / program.name).resolve()
         words = ".".join(map(str, version)) if version else "does not run"
-        print(
-            f"  {program.name:<25} {words:<8} {path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}"
-        )
+        print(f"  {program.name:<25} {words:<8} {path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}")
 
 
 def main() -> int:
