@@ -1,0 +1,47 @@
+"""The project's own programs, as a user starts them."""
+
+import json
+from collections.abc import Mapping
+
+from drills.stack.ground import Ground
+from drills.stack.monitoring import Service
+from drills.stack.process import Component, console_script, http_probe
+
+LISTEN_PLACEHOLDER = "LISTEN"
+"""Stands in a configuration's text where the address to listen on belongs."""
+
+
+def start_exporter(
+    ground: Ground, *, config: str | Mapping[str, object], env: Mapping[str, str] | None = None
+) -> Service:
+    """Start a ballast-exporter on a free port; see `_start`."""
+    return _start(ground, "ballast-exporter", config, env)
+
+
+def start_remediator(
+    ground: Ground, *, config: str | Mapping[str, object], env: Mapping[str, str] | None = None
+) -> Service:
+    """Start a ballast-remediator on a free port; see `_start`."""
+    return _start(ground, "ballast-remediator", config, env)
+
+
+def _start(ground: Ground, name: str, config: str | Mapping[str, object], env: Mapping[str, str] | None) -> Service:
+    """Write the configuration, start the program, wait for `/readyz`.
+
+    A mapping gets `listen: 127.0.0.1:PORT`; in a text the word LISTEN is replaced by the address.
+    """
+    folder, address = ground.data(name), ground.address()
+    if isinstance(config, str):
+        text = config.replace(LISTEN_PLACEHOLDER, address)
+    else:
+        text = json.dumps({"listen": address, **config}, indent=1, default=str)
+    file = folder / "config.yaml"
+    file.write_text(text)
+    component = Component(
+        name=folder.name,
+        program=console_script(name),
+        arguments=("--config", str(file)),
+        ready=http_probe(f"http://{address}/readyz"),
+        env=env or {},
+    )
+    return Service(f"http://{address}", ground.run(component)[0])

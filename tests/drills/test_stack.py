@@ -1,0 +1,221 @@
+"""The stack starts real components, and ends exactly those."""
+
+import json
+import signal
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import ProxyHandler, build_opener
+
+import pytest
+
+from drills.stack import Component, EtcdCluster, Scrape, Stack, StackError, mountpoint, process
+from tests.waiting import eventually
+
+AM_CONFIG = {"route": {"receiver": "nobody"}, "receivers": [{"name": "nobody"}]}
+
+
+def get(url: str, timeout: float = 2.0) -> bytes:
+    with build_opener(ProxyHandler({})).open(url, timeout=timeout) as answer:
+        body: bytes = answer.read()
+        return body
+
+
+def query(prometheus: str, expr: str) -> list[dict[str, object]]:
+    answer = json.loads(get(f"{prometheus}/api/v1/query?query={expr}"))
+    result: list[dict[str, object]] = answer["data"]["result"]
+    return result
+
+
+def alert_labels(alertmanager: str) -> list[dict[str, str]]:
+    return [alert["labels"] for alert in json.loads(get(f"{alertmanager}/api/v2/alerts"))]
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs; one that only waits for being reaped does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def shell(name: str, script: str, *, ready: process.Probe = lambda: None, within: float = 5.0) -> Component:
+    """A component that needs no tool."""
+    return Component(name=name, program=Path("/bin/sh"), arguments=("-c", script), ready=ready, ready_within=within)
+
+
+def test_etcd_answers_and_everything_started_is_gone_after_the_block() -> None:
+    with subprocess.Popen(["sleep", "60"]) as bystander, Stack() as stack:
+        cluster = stack.etcd(members=3, quota_bytes=64 * 2**20)
+        pids = [member.pid for member in cluster.members]
+        assert [get(f"{member.endpoint}/readyz") for member in cluster.members] == [b"ok\n"] * 3
+        assert b"etcd_server_quota_backend_bytes 6.7108864e+07" in get(f"{cluster.members[0].metrics_url}/metrics")
+        assert all(alive(pid) for pid in pids)
+        stack.close()
+        assert not any(alive(pid) for pid in pids)
+        assert not stack.folder.exists()
+        assert alive(bystander.pid)
+        bystander.kill()
+
+
+def test_a_component_that_starts_others_ends_with_all_of_them(stack: Stack) -> None:
+    child = stack.folder / "child"
+    (started,) = stack.run(
+        shell(
+            "parent",
+            f"trap '' TERM; sleep 600 & echo $! > {child}; wait",
+            ready=lambda: None if child.exists() and child.read_text().strip() else "no child yet",
+        )
+    )
+    pid = int(child.read_text())
+    started.kill()
+    eventually(lambda: not alive(pid))
+
+
+def test_logs_are_kept_after_a_failure_and_named() -> None:
+    stack = Stack()
+    never = shell("talker", "echo hello; exit 1", ready=lambda: "never")
+    with pytest.raises(StackError) as caught, stack:
+        stack.run(never)
+    assert str(stack.logs) in caught.value.__notes__[0]
+    assert (stack.logs / "talker.log").read_text() == "hello\n"
+    assert sorted(path.name for path in stack.folder.iterdir()) == ["logs"]
+    (stack.logs / "talker.log").unlink()
+    stack.logs.rmdir()
+    stack.folder.rmdir()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_parent_that_ends_in_any_way_leaves_nothing_behind(number: signal.Signals) -> None:
+    script = (
+        "import sys, time\n"
+        "from drills.stack import Stack\n"
+        "with Stack() as stack:\n"
+        "    cluster = stack.etcd(members=1)\n"
+        "    cluster.members[0].pause()\n"
+        "    print(cluster.members[0].pid, stack.folder, flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], cwd=process.ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as parent:
+        assert parent.stdout is not None
+        pid, folder = parent.stdout.readline().decode().split()
+        assert alive(int(pid))
+        parent.send_signal(number)
+        parent.wait(timeout=20)
+    eventually(lambda: not alive(int(pid)))
+    eventually(lambda: not Path(folder).exists())
+
+
+def test_a_paused_member_answers_again_when_resumed(etcd3: EtcdCluster) -> None:
+    member = etcd3.members[1]
+    member.pause()
+    with pytest.raises((TimeoutError, URLError)):
+        get(f"{member.endpoint}/readyz", timeout=0.5)
+    assert member.process.running
+    member.resume()
+    assert eventually(lambda: get(f"{member.endpoint}/readyz"), retry=OSError) == b"ok\n"
+
+
+def test_a_killed_member_comes_back_with_its_data_and_its_port(etcd3_tls: EtcdCluster) -> None:
+    member = etcd3_tls.members[0]
+    before, identity = member.pid, (member.data_dir / "member" / "wal").stat().st_ino
+    member.kill()
+    assert not alive(before)
+    assert member.process.exit_code == -signal.SIGKILL
+    member.restart()
+    assert member.pid != before
+    assert (member.data_dir / "member" / "wal").stat().st_ino == identity
+    assert get(f"{member.metrics_url}/readyz") == b"ok\n"
+
+
+def test_tls_cluster_refuses_who_brings_no_certificate(etcd3_tls: EtcdCluster) -> None:
+    with pytest.raises(URLError, match=r"(?i)certificate"):
+        get(f"{etcd3_tls.members[0].endpoint}/readyz")
+
+
+def test_a_missing_program_is_named_with_the_command_that_gets_it(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(process, "TOOLS", tmp_path)
+    with pytest.raises(StackError, match=r"etcd is missing .*: run `make tools`"):
+        stack.etcd()
+
+
+def test_a_component_that_ends_early_shows_the_end_of_its_log(stack: Stack) -> None:
+    broken = shell("broken", "echo no such option >&2; exit 3", ready=lambda: "never")
+    with pytest.raises(StackError, match=r"(?s)broken ended with 3 before it was ready.*no such option"):
+        stack.run(broken)
+
+
+def test_a_component_that_never_gets_ready_says_what_is_missing(stack: Stack) -> None:
+    deaf = shell("deaf", "echo listening; exec sleep 600", ready=lambda: "no answer", within=0.2)
+    with pytest.raises(StackError, match=r"(?s)deaf is not ready after 0.2 s: no answer.*listening"):
+        stack.run(deaf)
+    assert stack.processes[0].running
+
+
+def test_ports_are_not_given_twice(stack: Stack) -> None:
+    with Stack() as other:
+        ports = [ground.port() for _ in range(200) for ground in (stack, other)]
+    assert len(set(ports)) == len(ports)
+
+
+def test_the_environment_of_the_caller_stays_outside(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ETCD_NAME", "from-outside")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    assert get(f"{stack.etcd().endpoints[0]}/readyz") == b"ok\n"
+
+
+def test_prometheus_scrapes_evaluates_and_tells_a_pair_of_alertmanagers(stack: Stack, etcd: EtcdCluster) -> None:
+    pair = stack.alertmanager_pair(config=AM_CONFIG)
+    exporter = stack.node_exporter()
+    rules = json.dumps({"groups": [{"name": "test", "rules": [{"alert": "EtcdIsUp", "expr": 'up{job="etcd"} == 1'}]}]})
+    prometheus = stack.prometheus(
+        scrape=[
+            Scrape(job="etcd", targets=[member.metrics_url for member in etcd.members], labels={"a": "b"}),
+            Scrape(job="node", targets=[exporter.address]),
+        ],
+        rules=[rules],
+        alertmanagers=[each.url for each in pair],
+        scrape_interval="1s",
+        evaluation_interval="1s",
+        external_labels={"cluster": "test"},
+    )
+    free = f'node_filesystem_avail_bytes{{mountpoint="{mountpoint(stack.folder)}"}}'
+    assert eventually(lambda: query(prometheus.url, free), within=20)
+    for alertmanager in pair:
+        assert eventually(partial(alert_labels, alertmanager.url), within=20)[0] == {
+            "alertname": "EtcdIsUp",
+            "cluster": "test",
+            "job": "etcd",
+            "a": "b",
+            "instance": etcd.members[0].metrics_url.removeprefix("http://"),
+        }
+
+
+def test_one_alertmanager_listens_on_nothing_but_its_port(stack: Stack) -> None:
+    alertmanager = stack.alertmanager(config=AM_CONFIG)
+    assert json.loads(get(f"{alertmanager.url}/api/v2/status"))["cluster"]["status"] == "disabled"
+
+
+def test_everything_listens_on_loopback_alone(stack: Stack) -> None:
+    stack.etcd(members=3)
+    stack.alertmanager_pair(config=AM_CONFIG)
+    stack.prometheus()
+    stack.node_exporter()
+    mine = {f"socket:[{inode}]" for each in stack.processes for inode in sockets(each.pid)}
+    assert mine
+    for table, any_address in (("tcp", "00000000"), ("tcp6", "0" * 32), ("udp", "00000000")):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if f"socket:[{fields[9]}]" in mine:
+                assert not fields[1].startswith(any_address), line
+
+
+def sockets(pid: int) -> set[str]:
+    links = (str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir())
+    return {link.removeprefix("socket:[").removesuffix("]") for link in links if link.startswith("socket:")}
