@@ -1,0 +1,119 @@
+"""Alertmanager's webhook payload, version 4, where it crosses into this program.
+
+What is read is what something here decides by. Fields that later versions add are ignored, and so is ``endsAt``: for a
+firing alert it is year 1 or a guess, and for a resolved one it is no proof of anything. What a group has in common
+(``status``, ``commonLabels``) is computed after truncation and can hide firing alerts, so only the alerts themselves
+count.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic.alias_generators import to_camel
+
+from ballast_remediator.contract import Alert
+
+VERSION: Final = "4"
+MAX_ALERTS: Final = 10_000
+MAX_LABELS: Final = 200
+MAX_NAME: Final = 1024
+MAX_TEXT: Final = 64 * 1024
+_SHOWN: Final = 3
+"""How many mistakes of one payload are named; the rest are counted."""
+
+_Name = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME)]
+_Text = Annotated[str, StringConstraints(max_length=MAX_TEXT)]
+_Texts = Annotated[dict[_Name, _Text], Field(max_length=MAX_LABELS)]
+
+
+class Malformed(Exception):
+    """No notification that could ever be understood; the text says why, for whoever configured the sender."""
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """One notification. ``truncated`` counts alerts of the group that the sender left out.
+
+    ``receiver`` comes as Alertmanager sends it, with regular expression characters escaped.
+    """
+
+    alerts: tuple[Alert, ...]
+    truncated: int
+    receiver: str
+    group_key: str
+    external_url: str
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, frozen=True, extra="ignore")
+
+
+class _WireAlert(_Wire):
+    status: Literal["firing", "resolved"]
+    labels: _Texts
+    annotations: _Texts = Field(default_factory=dict)
+    starts_at: AwareDatetime
+    fingerprint: Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME)]
+
+
+class _WirePayload(_Wire):
+    version: Literal["4"]
+    receiver: _Text
+    group_key: _Text
+    external_url: Annotated[_Text, Field(alias="externalURL")] = ""
+    truncated_alerts: int = Field(default=0, ge=0)
+    alerts: tuple[_WireAlert, ...] = Field(max_length=MAX_ALERTS)
+
+
+def parse(body: bytes) -> Payload:
+    """What a webhook's body says.
+
+    Raises:
+        Malformed: it is no payload of version 4, or larger in some part than any real one.
+    """
+    try:
+        wire = _WirePayload.model_validate_json(body)
+    except ValidationError as error:
+        raise Malformed(_reason(error)) from error
+    return Payload(
+        alerts=tuple(map(_alert, wire.alerts)),
+        truncated=wire.truncated_alerts,
+        receiver=wire.receiver,
+        group_key=wire.group_key,
+        external_url=wire.external_url,
+    )
+
+
+def json_schema() -> dict[str, object]:
+    """What is read of a payload, for the API's document."""
+    return _WirePayload.model_json_schema(ref_template="#/components/schemas/{model}")
+
+
+def _alert(wire: _WireAlert) -> Alert:
+    return Alert(
+        fingerprint=wire.fingerprint,
+        labels=wire.labels,
+        annotations=wire.annotations,
+        firing=wire.status == "firing",
+        starts_at=wire.starts_at.timestamp(),
+    )
+
+
+def _reason(error: ValidationError) -> str:
+    mistakes = error.errors(include_url=False, include_context=False)
+    first = mistakes[0]
+    if first["type"] == "json_invalid":
+        return f"the body is no JSON: {first['msg'].removeprefix('Invalid JSON: ')}"
+    if not first["loc"]:
+        return "the body is no JSON object, as Alertmanager's webhook sends it"
+    version = next((mistake for mistake in mistakes if mistake["loc"] == ("version",)), None)
+    if version is not None:
+        said = "has no version" if version["type"] == "missing" else f"says version {version['input']!r:.40}"
+        return (
+            f"the payload {said}; version {VERSION} is understood. A receiver with a custom `payload` "
+            "(Alertmanager 0.32 and newer) sends something else: remove it from the webhook_config that points here"
+        )
+    named = "; ".join(f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}" for mistake in mistakes[:_SHOWN])
+    more = len(mistakes) - _SHOWN
+    return f"the payload does not fit version {VERSION}: {named}" + (f"; and {more} more mistakes" if more > 0 else "")
