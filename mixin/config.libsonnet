@@ -30,15 +30,17 @@
     //  long:  for tickets; a third of two hours outlives imports, roll-outs and most jobs.
     //  burst: for a fill that is over before `short` has seen enough. Compaction might still return such growth, so it
     //         counts only when the limit comes before compaction can: within two intervals. A third holds two scrapes.
-    // With these defaults a 2 GiB database filled from nothing within 10 minutes is warned of after about 6.
+    // With these defaults a 2 GiB database filled from nothing within 10 minutes is warned of after about 6 and a half.
     forecastShortWindowSeconds: 3 * config.peakCompactionIntervals * config.compactionIntervalSeconds,
     forecastLongWindowSeconds: 6 * 3600,
     forecastBurstWindowSeconds: 6 * config.scrapeIntervalSeconds,
     forecastBurstHorizonSeconds: 2 * config.compactionIntervalSeconds,
 
-    // EtcdQuotaExhaustionPredicted. The critical `for` is short because the growth behind it has already been sustained.
+    // EtcdQuotaExhaustionPredicted. The critical `for` is short because the growth behind it has already been sustained;
+    // with the burst window it is just longer than one compaction interval and a third of the window, so that the first
+    // tooth after a defragmentation is over before it could page.
     predictedCriticalSeconds: 4 * 3600,
-    predictedCriticalFor: '2m',
+    predictedCriticalFor: '3m',
     predictedWarningSeconds: 24 * 3600,
     predictedWarningFor: '15m',
     predictedKeepFiringFor: '5m',

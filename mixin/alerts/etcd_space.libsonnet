@@ -4,13 +4,11 @@ local promql = import '../lib/promql.libsonnet';
 {
   _config+:: {
     ballastExporterSelector: error 'set _config.ballastExporterSelector, such as job="ballast-exporter"',
-    kubeStateMetricsSelector: error 'set _config.kubeStateMetricsSelector, such as job="kube-state-metrics"',
   },
 
   local config = $._config,
   local names = config {
     exporter: config.ballastExporterSelector,
-    kubeStateMetrics: config.kubeStateMetricsSelector,
     etcd: promql.etcdLabels(config),
     member: promql.memberLabels(config),
     subject: promql.subject(config),
@@ -26,7 +24,7 @@ local promql = import '../lib/promql.libsonnet';
   local alarmedMembers = promql.lookUp(
     config,
     'ballast_etcd_quota_alarm{alarm="NOSPACE",%s} == 1',
-    ' Alarm raised by:{{ range . }} {{ .Labels.member }}{{ end }}.',
+    ' Alarm raised by:{{ range . | sortByLabel "member" }} {{ .Labels.member }}{{ end }}.',
   ),
 
   local worstMember(forecasts) = promql.lookUp(
@@ -114,7 +112,7 @@ local promql = import '../lib/promql.libsonnet';
           expr: |||
             min by (%(etcd)s) (ballast_etcd_quota_limit_bytes{%(exporter)s}) == %(quotaDefaultBytes)d
             and on (%(clusterLabel)s)
-            count by (%(clusterLabel)s) (count by (%(clusterLabel)s, node) (kube_node_info{%(kubeStateMetrics)s})) >= %(largeClusterNodes)d
+            cluster:kube_node_info:count >= %(largeClusterNodes)d
           ||| % names,
           'for': config.quotaDefaultFor,
           labels: { severity: 'warning' },

@@ -4,6 +4,7 @@ local promql = import '../lib/promql.libsonnet';
 {
   _config+:: {
     ballastExporterSelector: error 'set _config.ballastExporterSelector, such as job="ballast-exporter"',
+    kubeStateMetricsSelector: error 'set _config.kubeStateMetricsSelector, such as job="kube-state-metrics"',
   },
 
   local config = $._config,
@@ -16,18 +17,26 @@ local promql = import '../lib/promql.libsonnet';
   },
 
   // The physical file only grows when the pages in use outgrow their earlier peak, so the peak is what to project. Between
-  // compactions the pages in use rise and fall like a saw; their running maximum does neither. A defragmentation returns
-  // what was above the new file size, and the peak forgets it at once.
+  // compactions the pages in use rise and fall like a saw; their running maximum does neither. It is held under the size
+  // of the file: a defragmentation returns what was above, and the peak forgets it at once.
+  // Until a series is old enough to have seen a peak, the file itself is the record of it: its size is the highest use
+  // since the last defragmentation. Else the first tooth after installing the exporter would look like growth.
   // Aggregated first: a restarted exporter pod must not begin a new series, and a pair of exporters must not match twice.
   local peak = {
     record: names.peak,
     expr: |||
-      max by (%(by)s) (max_over_time(ballast_etcd_quota_db_in_use_bytes{%(selector)s}[%(memory)s]))
-        <
-      max by (%(by)s) (ballast_etcd_quota_db_size_bytes{%(selector)s})
+      (
+        max by (%(by)s) (max_over_time(ballast_etcd_quota_db_in_use_bytes{%(selector)s}[%(memory)s]))
+        and
+        max by (%(by)s) (present_over_time(ballast_etcd_quota_db_in_use_bytes{%(selector)s}[%(interval)s] offset %(known)s))
+      )
+      < max by (%(by)s) (ballast_etcd_quota_db_size_bytes{%(selector)s})
       or
       max by (%(by)s) (ballast_etcd_quota_db_size_bytes{%(selector)s})
-    ||| % names,
+    ||| % names {
+      interval: promql.duration(config.compactionIntervalSeconds),
+      known: promql.duration((config.peakCompactionIntervals - 1) * config.compactionIntervalSeconds),
+    },
   },
 
   // The least growth of the peak over any third of the window: growth has to go on to count. Absent, rather than 0 or
@@ -84,6 +93,13 @@ local promql = import '../lib/promql.libsonnet';
         timeToLimit('long'),
         // Compaction may yet return a burst, unless the limit comes first.
         timeToLimit('burst', '\n<= %d' % config.forecastBurstHorizonSeconds),
+        {
+          // A node counts once, however many replicas of kube-state-metrics report it.
+          record: 'cluster:kube_node_info:count',
+          expr: |||
+            count by (%(cluster)s) (count by (%(cluster)s, node) (kube_node_info{%(selector)s}))
+          ||| % { cluster: config.clusterLabel, selector: config.kubeStateMetricsSelector },
+        },
       ]),
     ],
   },
