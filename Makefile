@@ -46,10 +46,10 @@ tools: venv ## Real etcd, Prometheus, Alertmanager, node_exporter in .tools/bin
 
 # --- Generated files. A generator adds itself to `generate`, and its check to `check-generated`. ---
 .PHONY: generate
-generate: generate-mixin ## Everything that is generated and committed
+generate: generate-mixin generate-proto ## Everything that is generated and committed
 
 .PHONY: check-generated
-check-generated: check-generated-mixin ## Fails, with the difference, when generated files are out of date
+check-generated: check-generated-mixin check-generated-proto ## Fails, with the difference, when generated files are out of date
 
 .PHONY: generate-mixin
 generate-mixin: venv
@@ -58,3 +58,16 @@ generate-mixin: venv
 .PHONY: check-generated-mixin
 check-generated-mixin: venv
 	@$(BIN)/python -m tools.mixin --check
+
+.PHONY: generate-proto
+generate-proto: venv
+	@$(BIN)/python -m tools.proto
+
+.PHONY: check-generated-proto
+check-generated-proto: venv
+	@$(BIN)/python -m tools.proto --check
+
+.PHONY: lock-proto
+lock-proto: venv ## Refresh tools/proto.lock from tools/proto.in
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	  tools/proto.in --output-file tools/proto.lock

@@ -4,7 +4,16 @@ import re
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FilePath, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FilePath,
+    field_validator,
+    model_validator,
+)
 
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)(ms|s|m|h|d))+")
@@ -12,6 +21,8 @@ _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 
 
 def _seconds(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError(f"{value} is no duration: write for example 30s, 5m or 1h30m")  # noqa: TRY004 (pydantic's way)
     if isinstance(value, str):
         if not _DURATION.fullmatch(value):
             raise ValueError(f"{value!r} is no duration: write for example 30s, 5m or 1h30m")
@@ -24,13 +35,19 @@ Duration = Annotated[float, BeforeValidator(_seconds), Field(gt=0, allow_inf_nan
 
 
 def _http_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError(f"{value!r} is no URL of the form http(s)://HOST[:PORT]")
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable, parts = False, urlsplit("")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("credentials in a URL end up in logs: configure auth or bearer_token_file")
+    if not usable or parts.query or parts.fragment:
+        raise ValueError(f"{value!r} is no URL of the form http(s)://HOST[:PORT][/PATH]")
     return value.rstrip("/")
 
 
-HttpUrl = Annotated[str, BeforeValidator(_http_url)]
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
 
 
 class Model(BaseModel):
@@ -114,9 +131,10 @@ class EtcdConfig(Model):
     tls: TLSFiles | None = None
     auth: BasicAuth | None = None
 
-    @model_validator(mode="after")
-    def _endpoints_differ(self) -> Self:
-        endpoints = [member.endpoint for member in self.members]
+    @field_validator("members")
+    @classmethod
+    def _endpoints_differ(cls, members: tuple[EtcdMemberConfig, ...]) -> tuple[EtcdMemberConfig, ...]:
+        endpoints = [member.endpoint for member in members]
         if len(set(endpoints)) != len(endpoints):
-            raise ValueError("the same endpoint stands twice in members")
-        return self
+            raise ValueError("the same endpoint stands twice")
+        return members

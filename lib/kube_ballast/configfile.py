@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
@@ -51,9 +52,7 @@ def load(path: Path, model: type[M]) -> M:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = None if mark is None else mark.line + 1
-        raise ConfigError(
-            (Problem(path, line, f"is no valid YAML: {error.problem or error.context}"),)
-        ) from error
+        raise ConfigError((Problem(path, line, f"is no valid YAML: {error.problem or error.context}"),)) from error
     except YAMLError as error:
         raise ConfigError((Problem(path, None, f"is no valid YAML: {error}"),)) from error
     if tree is None:
@@ -61,9 +60,11 @@ def load(path: Path, model: type[M]) -> M:
     try:
         return model.model_validate(content)
     except ValidationError as error:
+        mistakes = error.errors(include_url=False)
         problems = tuple(
-            Problem(path, _line(tree, item["loc"]), _reason(item["loc"], item["type"], item["msg"]))
-            for item in error.errors(include_url=False)
+            Problem(path, _line(tree, item["loc"]), _reason(item))
+            for item in mistakes
+            if not _follows_from_another(item, mistakes)
         )
         raise ConfigError(problems) from error
 
@@ -88,11 +89,29 @@ def _line(tree: Node, location: tuple[int | str, ...]) -> int:
     return int(line) + 1
 
 
-def _reason(location: tuple[int | str, ...], kind: str, message: str) -> str:
-    field = ".".join(map(str, location))
-    if kind == "extra_forbidden":
-        return f"{field}: unknown key"
-    if kind == "missing":
-        return f"{field}: is required and missing"
-    text = message.removeprefix("Value error, ")
+def _follows_from_another(item: ErrorDetails, mistakes: list[ErrorDetails]) -> bool:
+    """Whether a list is found too short only because an entry of it is wrong, which is reported already."""
+    place = item["loc"]
+    return item["type"] == "too_short" and any(
+        len(other["loc"]) > len(place) and other["loc"][: len(place)] == place for other in mistakes
+    )
+
+
+def _reason(item: ErrorDetails) -> str:
+    field = ".".join(map(str, item["loc"]))
+    match item["type"]:
+        case "extra_forbidden":
+            text = "unknown key"
+        case "missing":
+            text = "is required and missing"
+        case "path_not_file":
+            text = f"there is no file {item['input']}"
+        case "tuple_type" | "list_type":
+            text = "should be a list"
+        case "model_type" | "dict_type" | "model_attributes_type":
+            text = "should be a mapping of keys to values"
+        case "too_short":
+            text = f"needs at least {item['ctx']['min_length']}, has {item['ctx']['actual_length']}"
+        case _:
+            text = item["msg"].removeprefix("Value error, ")
     return f"{field}: {text}" if field else text
