@@ -16,10 +16,16 @@ def pytest_runtest_makereport(
     """After a failure the logs of the test's components stay, and the report says where."""
     report = yield
     if report.failed:
-        for stack in (*item.session.stash.get(STACKS, []), *item.stash.get(STACKS, [])):
+        for stack in stacks_of(item):
             stack.fail()
             report.sections.append(("Logs of the components", str(stack.logs)))
     return report
+
+
+def stacks_of(item: pytest.Item) -> list[Stack]:
+    """The stacks a test used, also when one of its fixtures failed."""
+    shared = "session_stack" in getattr(item, "fixturenames", ())
+    return [*item.stash.get(STACKS, []), *(item.session.stash.get(STACKS, []) if shared else [])]
 
 
 @pytest.fixture

@@ -2,6 +2,9 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import BaseModel
 
 from drills.stack.ground import Ground
 from drills.stack.monitoring import Service
@@ -28,13 +31,14 @@ def start_remediator(
 def _start(ground: Ground, name: str, config: str | Mapping[str, object], env: Mapping[str, str] | None) -> Service:
     """Write the configuration, start the program, wait for `/readyz`.
 
-    A mapping gets `listen: 127.0.0.1:PORT`; in a text the word LISTEN is replaced by the address.
+    A mapping gets `listen: 127.0.0.1:PORT`, and may hold paths and the configuration's own models, such as
+    `EtcdCluster.config`; in a text the word LISTEN is replaced by the address.
     """
     folder, address = ground.data(name), ground.address()
     if isinstance(config, str):
         text = config.replace(LISTEN_PLACEHOLDER, address)
     else:
-        text = json.dumps({"listen": address, **config}, indent=1, default=str)
+        text = json.dumps({"listen": address, **config}, indent=1, default=_plain)
     file = folder / "config.yaml"
     file.write_text(text)
     component = Component(
@@ -45,3 +49,11 @@ def _start(ground: Ground, name: str, config: str | Mapping[str, object], env: M
         env=env or {},
     )
     return Service(f"http://{address}", ground.run(component)[0])
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", exclude_none=True)
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{value!r} has no place in a configuration file")

@@ -8,6 +8,7 @@ Chosen over `PR_SET_PDEATHSIG`, which fires when the starting *thread* ends, not
 the components' own children.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -18,29 +19,36 @@ from pathlib import Path
 
 
 class Guardian:
-    """The stack's end of the pipe."""
+    """The stack's end of the pipe. A child forked without exec holds it too, and delays the guardian's work."""
 
     def __init__(self, folder: Path) -> None:
         """Start the guardian of that folder; takes some 15 ms, in the background."""
         self._process = subprocess.Popen(
             (sys.executable, "-I", "-S", __file__, str(folder)),
             stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
             start_new_session=True,
         )
 
     def watch(self, group: int) -> None:
+        """From now on the group ends with the stack; `BrokenPipeError` when the guardian itself was killed."""
         self._say(f"+{group}")
 
     def forget(self, group: int) -> None:
-        self._say(f"-{group}")
+        """The group has ended, its number may soon be somebody else's."""
+        with contextlib.suppress(BrokenPipeError):  # a dead guardian must not stop the others' end
+            self._say(f"-{group}")
 
     def keep_folder(self) -> None:
-        self._say("keep")
+        """Leave the folder where it is."""
+        with contextlib.suppress(BrokenPipeError):
+            self._say("keep")
 
     def close(self) -> None:
         """Let it finish its work: end what is left, remove the folder."""
         assert self._process.stdin is not None
-        self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
         self._process.wait(timeout=30)
 
     def _say(self, line: str) -> None:

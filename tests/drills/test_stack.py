@@ -1,6 +1,7 @@
 """The stack starts real components, and ends exactly those."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -85,6 +86,30 @@ def test_logs_are_kept_after_a_failure_and_named() -> None:
     (stack.logs / "talker.log").unlink()
     stack.logs.rmdir()
     stack.folder.rmdir()
+
+
+def test_logs_of_a_failed_test_are_kept_and_reported(tmp_path: Path) -> None:
+    case = tmp_path / "test_case.py"
+    case.write_text(
+        "from drills.stack import StackError\n"
+        "def test_fails(stack):\n"
+        "    (stack.logs / 'one.log').write_text('why it failed')\n"
+        "    assert False\n"
+        "def test_passes(stack):\n"
+        "    print(stack.folder)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider", "-rP", str(case)],
+        env={"TMPDIR": str(tmp_path), "PATH": os.environ["PATH"]},
+        cwd=process.ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "1 failed, 1 passed" in done.stdout
+    (kept,) = tmp_path.glob("ballast-stack-*/logs/one.log")
+    assert str(kept.parent) in done.stdout
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
@@ -200,6 +225,30 @@ def test_prometheus_scrapes_evaluates_and_tells_a_pair_of_alertmanagers(stack: S
 def test_one_alertmanager_listens_on_nothing_but_its_port(stack: Stack) -> None:
     alertmanager = stack.alertmanager(config=AM_CONFIG)
     assert json.loads(get(f"{alertmanager.url}/api/v2/status"))["cluster"]["status"] == "disabled"
+
+
+def test_a_program_of_the_project_gets_its_configuration_and_its_address(
+    stack: Stack, etcd: EtcdCluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "ballast-exporter"
+    program.write_text(
+        f"#!{sys.executable}\n"
+        "import http.server, json, pathlib, sys\n"
+        "config = pathlib.Path(sys.argv[2])\n"
+        "host, port = json.loads(config.read_text())['listen'].split(':')\n"
+        "(config.parent / 'readyz').write_bytes(config.read_bytes())\n"
+        "class Handler(http.server.SimpleHTTPRequestHandler):\n"
+        "    def __init__(self, *args): super().__init__(*args, directory=str(config.parent))\n"
+        "http.server.HTTPServer((host, int(port)), Handler).serve_forever()\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setattr(process, "VENV", tmp_path)
+    exporter = stack.exporter(config={"etcd": [etcd.config], "file": tmp_path})
+    assert json.loads(get(f"{exporter.url}/readyz")) == {
+        "listen": exporter.address,
+        "etcd": [etcd.config.model_dump(mode="json", exclude_none=True)],
+        "file": str(tmp_path),
+    }
 
 
 def test_everything_listens_on_loopback_alone(stack: Stack) -> None:
