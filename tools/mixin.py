@@ -27,9 +27,11 @@ ACTIONS = ".actions"
 """Suffix of the rule groups that hold action alerts; who runs no remediator leaves their file out."""
 
 RENDER = """
+local given = { _config:: {} } + (%(file)s) + { _config+:: std.extVar('overrides') };
 local mixin = (import 'mixin.libsonnet') + (%(file)s) + { _config+:: std.extVar('overrides') };
 {
-  knobs: std.objectFields(((import 'config.libsonnet') + (%(file)s))._config),
+  knobs: std.objectFields((import 'config.libsonnet')._config),
+  given: std.objectFields(given._config),
   alerts: mixin.prometheusAlerts,
   rules: mixin.prometheusRules,
   dashboards: mixin.grafanaDashboards,
@@ -86,7 +88,7 @@ def _render(overrides: dict[str, object], config: Path | None) -> dict[str, str]
     except RuntimeError as error:
         raise MixinError(f"jsonnet: {error}") from error
     tree = json.loads(output)
-    if unknown := sorted(set(overrides) - set(tree["knobs"])):
+    if unknown := sorted(set(tree["given"]) - set(tree["knobs"])):
         raise MixinError(f"no such knob: {', '.join(unknown)}. mixin/config.libsonnet has: {', '.join(tree['knobs'])}")
     return dict(_files(tree))
 
@@ -150,6 +152,13 @@ def _diff(name: str, old: Path, new: Path) -> Iterator[str]:
     return difflib.unified_diff(lines(old), lines(new), f"committed/{name}", f"generated/{name}")
 
 
+def _overrides(text: str) -> dict[str, object]:
+    overrides = json.loads(text)
+    if not isinstance(overrides, dict):
+        raise argparse.ArgumentTypeError('knobs are given as one JSON object, such as {"scrapeIntervalSeconds": 5}')
+    return overrides
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status 0, or 1 with the reason on stderr."""
     parser = argparse.ArgumentParser(
@@ -159,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--out", type=Path, default=ROOT, help="folder to write alerts/ and dashboards/ into (default: the project)"
     )
     parser.add_argument(
-        "--config-json", type=json.loads, default={}, metavar="JSON", help="knobs to override, as one JSON object"
+        "--config-json", type=_overrides, default={}, metavar="JSON", help="knobs to override, as one JSON object"
     )
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="jsonnet file with { _config+:: { ... } } to override"

@@ -1,0 +1,67 @@
+"""The generated files, judged by Prometheus' and Alertmanager's own programs."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.mixin.generated import ALERTS, PROMTOOL_TESTS, ROOT, RULE_FILES, load
+
+BIN = ROOT / ".tools" / "bin"
+
+
+def run(program: str, *arguments: str) -> None:
+    path = BIN / program
+    assert path.exists(), f"{path} is missing: run `make tools`"
+    result = subprocess.run([path, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("path", PROMTOOL_TESTS, ids=lambda path: path.stem)
+def test_promtool_agrees_with_every_expectation(path: Path) -> None:
+    run("promtool", "test", "rules", str(path))
+
+
+@pytest.mark.parametrize("path", RULE_FILES, ids=lambda path: path.stem)
+def test_promtool_finds_no_fault_in_the_rules(path: Path) -> None:
+    run("promtool", "check", "rules", "--lint=all", "--lint-fatal", str(path))
+
+
+def assembled() -> dict[str, object]:
+    """Our route and our inhibit rules, put together as a user would."""
+    return {
+        **load(ALERTS / "alertmanager-route-example.yaml"),
+        **load(ALERTS / "alertmanager-inhibit-rules.yaml"),
+    }
+
+
+def test_alertmanager_accepts_the_route_with_the_inhibit_rules(tmp_path: Path) -> None:
+    config = tmp_path / "alertmanager.yml"
+    YAML().dump(assembled(), config)
+    run("amtool", "check-config", str(config))
+
+
+def test_an_action_alert_reaches_the_remediator_and_goes_on(tmp_path: Path) -> None:
+    config = tmp_path / "alertmanager.yml"
+    tree = assembled()
+    YAML().dump(tree, config)
+    run(
+        "amtool",
+        "config",
+        "routes",
+        "test",
+        f"--config.file={config}",
+        "--verify.receivers=ballast-remediator",
+        "ballast_runbook=etcd-free-space",
+        "severity=none",
+    )
+    run(
+        "amtool",
+        "config",
+        "routes",
+        "test",
+        f"--config.file={config}",
+        "--verify.receivers=default",
+        "severity=critical",
+    )
