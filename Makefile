@@ -71,3 +71,7 @@ check-generated-proto: venv
 lock-proto: venv ## Refresh tools/proto.lock from tools/proto.in
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	  tools/proto.in --output-file tools/proto.lock
+
+.PHONY: approve-runbooks
+approve-runbooks: venv ## Record the digests of the runbooks as reviewed
+	$(BIN)/python -m ballast_remediator.runbooks.lock

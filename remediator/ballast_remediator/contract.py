@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Any, Protocol, TypeVar
 
 Scalar = str | int | float | bool | None
@@ -111,6 +111,8 @@ class Answer:
     guard: str
     verdict: Verdict
     reason: str
+    passing: bool = False
+    """The refusal may well pass by itself within a minute or two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,12 +212,19 @@ class OutcomeUnknown(Exception):
     """Whether the step took effect cannot be told by looking either: a person has to."""
 
 
+class NotConfigured(Exception):
+    """The configuration does not know the target; the text says what it lacks."""
+
+
 class Stopped(Exception):
     """This process may not go on with the run: it shuts down, or somebody else owns the run."""
 
 
 class StepContext(Protocol):
     """What the engine lends to a step while it works."""
+
+    @property
+    def run_id(self) -> str: ...
 
     @property
     def target(self) -> Target: ...
@@ -277,6 +286,14 @@ class Runbook(Protocol[W]):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def target_label(self) -> str:
+        """The alert's label that names the target."""
+
+    @property
+    def sources(self) -> tuple[ModuleType, ...]:
+        """The modules besides its own that its digest covers: those that hold its steps."""
 
     @property
     def permissions(self) -> Permissions: ...

@@ -36,10 +36,10 @@ class MemberState:
     @property
     def trouble(self) -> str:
         """Why it is not healthy, in words."""
-        if self.status is None:
-            return f"{self.name} does not answer ({self.problem})"
         if self.defragmenting:
             return f"{self.name} is defragmenting"
+        if self.status is None:
+            return f"{self.name} does not answer ({self.problem})"
         if self.status.leader_id == 0:
             return f"{self.name} knows no leader"
         if not self.ready:

@@ -17,6 +17,6 @@ def ask(guard: str, reason: str) -> Answer:
     return Answer(guard, Verdict.ASK, reason)
 
 
-def refuse(guard: str, reason: str) -> Answer:
-    """Not now, whoever asks."""
-    return Answer(guard, Verdict.REFUSE, reason)
+def refuse(guard: str, reason: str, *, passing: bool = False) -> Answer:
+    """Not now, whoever asks. ``passing`` when it may be otherwise in a minute, so that waiting makes sense."""
+    return Answer(guard, Verdict.REFUSE, reason, passing)

@@ -15,13 +15,15 @@ def nobody_disturbs(state: EtcdState) -> Answer:
                 NAME,
                 f"whether somebody defragments or snapshots {member.name} is unknown: its metrics "
                 "cannot be read (metrics_url)",
+                passing=True,
             )
         if member.defragmenting:
-            return refuse(NAME, f"{member.name} is being defragmented by somebody else")
+            return refuse(NAME, f"{member.name} is being defragmented by somebody else", passing=True)
         if member.snapshots_in_flight > 0:
             return refuse(
                 NAME,
                 f"{member.snapshots_in_flight} snapshot(s) of {member.name} are being read; a "
                 "defragmentation would hang until they end. Is a backup running?",
+                passing=True,
             )
     return allow(NAME, "no defragmentation and no snapshot is under way")

@@ -36,6 +36,7 @@ class NotPossible(Exception):
 
 def transition(
     connection: Connection,
+    /,
     run_id: str,
     to: RunState,
     *,

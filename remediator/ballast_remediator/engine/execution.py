@@ -1,0 +1,161 @@
+"""Carries a claimed run out: each step observed, intended, done, written down. The one place that catches broadly."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+
+import structlog
+
+from ballast_remediator.contract import (
+    Done,
+    Observed,
+    OutcomeUnknown,
+    Progress,
+    Runbook,
+    RunState,
+    Scalar,
+    Step,
+    StepFailed,
+    Stopped,
+)
+from ballast_remediator.store import reading, runs
+from ballast_remediator.store.database import Store
+from ballast_remediator.store.records import Run, StepRecord
+from ballast_remediator.store.writer import StoreUnavailable
+from kube_ballast.analysis.words import duration
+from kube_ballast.clients.errors import ClientError
+
+ATTEMPTS: Final = 3
+"""How often a step's act may begin before the run fails."""
+PAUSE: Final = 1.0
+"""Seconds between two looks at a step whose outcome is unknown, and between two tries of the store."""
+UNKNOWN_FOR: Final = 900.0
+"""Seconds after which a step that cannot be told done from not done is left to a person."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+log = structlog.get_logger()
+
+
+class Context:
+    """`contract.StepContext` for one claimed run."""
+
+    def __init__(self, store: Store, run: Run, token: int, stopping: threading.Event) -> None:
+        self._store = store
+        self._stopping = stopping
+        self._token = token
+        self.run_id = run.id
+        self.target = run.target
+        self.acknowledged = run.acknowledged
+
+    def facts(self, kind: str) -> Mapping[str, Scalar]:
+        found: dict[str, Scalar] = {}
+        for step in self.steps():
+            if step.spec.kind == kind and step.done_at is not None:
+                found.update(step.facts)
+        return found
+
+    def note(self, words: str) -> None:
+        self.record(runs.note, words)
+
+    def wait(self, seconds: float) -> None:
+        if self._stopping.wait(seconds):
+            raise Stopped("this process shuts down")
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def steps(self) -> tuple[StepRecord, ...]:
+        """The run's steps as the store has them."""
+        return self._store.read(reading.steps_of, self.run_id)
+
+    def record(self, operation: Callable[Concatenate[Any, str, int, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Writes as the run's owner, and keeps trying while the store is down.
+
+        What was done must not be forgotten for an outage of the store: it would be done again.
+
+        Raises:
+            Fenced: somebody else owns the run.
+            Stopped: the process shuts down.
+        """
+        while True:
+            try:
+                return self._store.write(operation, self.run_id, self._token, *args, **kwargs)
+            except StoreUnavailable as error:
+                log.warning("checkpoint_waits", run=self.run_id, reason=str(error))
+                self.wait(PAUSE)
+
+
+class Executor:
+    """Runs the steps of claimed runs, then verifies."""
+
+    def __init__(self, store: Store, runbooks: Mapping[str, Runbook[Any]], stopping: threading.Event) -> None:
+        self._store = store
+        self._runbooks = runbooks
+        self._stopping = stopping
+
+    def execute(self, run: Run, token: int) -> None:
+        """Carries the run to a final state, or leaves it as it is when this process has to stop."""
+        context = Context(self._store, run, token, self._stopping)
+        runbook = self._runbooks[run.target.runbook]
+        try:
+            outcome, words = self._outcome(run, runbook, context)
+            context.record(runs.advance, outcome, words)
+        except (Stopped, runs.Fenced) as error:
+            log.info("run_left", run=run.id, reason=str(error))
+
+    def _outcome(self, run: Run, runbook: Runbook[Any], context: Context) -> tuple[RunState, str]:
+        try:
+            if run.state is not RunState.VERIFYING:
+                for step in context.steps():
+                    if step.done_at is None:
+                        self._carry_out(step, runbook.steps[step.spec.kind], context)
+                context.record(runs.advance, RunState.VERIFYING, "all steps are done; looking at the world")
+            return RunState.SUCCEEDED, runbook.verify(context).words
+        except (Stopped, runs.Fenced):
+            raise
+        except OutcomeUnknown as error:
+            return RunState.OUTCOME_UNKNOWN, str(error)
+        except (StepFailed, ClientError) as error:
+            return RunState.FAILED, str(error)
+        except Exception as error:
+            log.exception("runbook_fault", run=run.id)
+            return RunState.FAILED, f"a fault in the runbook itself: {error!r}. Please report it"
+
+    def _carry_out(self, record: StepRecord, step: Step, context: Context) -> None:
+        """Observes until it can be told, then acts; whatever fails on the way is looked at again."""
+        unknown_since = context.now()
+        failure: ClientError | None = None
+        while True:
+            observed = self._observe(record, step, context)
+            if observed.progress is Progress.DONE:
+                context.record(runs.checkpoint, record.ordinal, Done(observed.words, observed.facts))
+                return
+            if observed.progress is Progress.UNKNOWN:
+                if context.now() - unknown_since > UNKNOWN_FOR:
+                    raise OutcomeUnknown(
+                        f"step {record.ordinal} ({record.spec.words}): {duration(UNKNOWN_FOR)} of looking did not "
+                        f"tell whether it is done: {observed.words}"
+                    )
+                context.wait(PAUSE)
+                continue
+            if context.record(runs.intend, record.ordinal) > ATTEMPTS:
+                raise StepFailed(f"step {record.ordinal} ({record.spec.words}) failed {ATTEMPTS} times: {failure}")
+            try:
+                done = step.act(record.spec, context)
+            except ClientError as error:
+                failure = error
+                context.note(f"{record.spec.kind} was interrupted ({error}); looking before anything else")
+                unknown_since = context.now()
+                context.wait(PAUSE)
+            else:
+                context.record(runs.checkpoint, record.ordinal, done)
+                return
+
+    def _observe(self, record: StepRecord, step: Step, context: Context) -> Observed:
+        try:
+            return step.observe(record.spec, context)
+        except ClientError as error:
+            return Observed(Progress.UNKNOWN, str(error))

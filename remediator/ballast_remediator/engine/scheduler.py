@@ -1,0 +1,136 @@
+"""The clock of the remediator: one thread decides what is due, a few others do it."""
+
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import structlog
+
+from ballast_remediator.config import EngineSettings
+from ballast_remediator.contract import EXECUTING, Runbook, RunState
+from ballast_remediator.engine.execution import Executor
+from ballast_remediator.engine.intake import Intake
+from ballast_remediator.engine.planning import Planner
+from ballast_remediator.policy import Policy
+from ballast_remediator.store import reading, runs
+from ballast_remediator.store.database import Store
+from ballast_remediator.store.records import Run
+from ballast_remediator.store.writer import StoreUnavailable
+from kube_ballast.clients.alertmanager import Alertmanager
+
+TICK: Final = 0.5
+"""Seconds between two looks at what is due when nobody calls `Engine.wake`."""
+SILENT_AFTER: Final = 30.0
+"""Seconds without a completed look after which the engine says that it does not work."""
+
+log = structlog.get_logger()
+
+
+class Engine:
+    """Moves every open run forward, each in at most one thread at a time."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        runbooks: Mapping[str, Runbook[Any]],
+        reviewed: Mapping[str, str],
+        policy: Policy,
+        alertmanagers: Mapping[str, tuple[Alertmanager, ...]],
+        settings: EngineSettings,
+    ) -> None:
+        """``reviewed`` are the digests of runbooks.lock; ``alertmanagers`` those of each configured cluster."""
+        self._store = store
+        self._stopping = threading.Event()
+        self._due = threading.Event()
+        self._busy: set[str] = set()
+        self._busy_lock = threading.Lock()
+        self._intake = Intake(store, runbooks, alertmanagers, cooldown=settings.cooldown)
+        self._planner = Planner(store, runbooks, reviewed, policy, settings)
+        self._executor = Executor(store, runbooks, self._stopping)
+        self._pool = ThreadPoolExecutor(max_workers=settings.workers, thread_name_prefix="run")
+        self._thread = threading.Thread(target=self._loop, name="engine", daemon=True)
+        self._looked_at = time.monotonic()
+        self._problem: str | None = None
+
+    def start(self) -> None:
+        """Begins, and takes over what an earlier process left unfinished."""
+        self._thread.start()
+
+    def stop(self, timeout: float) -> None:
+        """Lets each step end at its next pause, within ``timeout`` seconds. What does not is taken over later."""
+        self._stopping.set()
+        self._due.set()
+        self._thread.join(timeout)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def wake(self) -> None:
+        """Something is due now: a notification was accepted, a person decided."""
+        self._due.set()
+
+    def problem(self) -> str | None:
+        """Why nothing moves, in words; None while all is well."""
+        silent = time.monotonic() - self._looked_at
+        if silent > SILENT_AFTER:
+            return self._problem or f"the engine has not looked at its runs for {silent:.0f} s"
+        return None
+
+    def _loop(self) -> None:
+        while not self._stopping.is_set():
+            self._due.wait(TICK)
+            self._due.clear()
+            try:
+                self._intake.file_all()
+                for run in self._store.read(reading.open_runs):
+                    self._move(run)
+            except StoreUnavailable as error:
+                self._problem = str(error)
+                log.warning("engine_waits", reason=self._problem)
+            except Exception:
+                # The engine must outlive any fault of its own: the next look may succeed, and /readyz tells.
+                self._problem = "the engine failed; its log says how"
+                log.exception("engine_fault")
+            else:
+                self._looked_at, self._problem = time.monotonic(), None
+
+    def _move(self, run: Run) -> None:
+        now = time.time()
+        if run.state is RunState.AWAITING_APPROVAL:
+            if run.expires_at is not None and run.expires_at <= now:
+                self._store.write(runs.transition, run.id, RunState.EXPIRED, words="nobody approved it in time")
+            return
+        if run.due_at > now and run.state not in EXECUTING:
+            return
+        with self._busy_lock:
+            if run.id in self._busy:
+                return
+            self._busy.add(run.id)
+        self._pool.submit(self._advance, run.id)
+
+    def _advance(self, run_id: str) -> None:
+        try:
+            run = self._store.read(reading.run, run_id)
+            if run is not None and not run.final:
+                self._step(run)
+        except (StoreUnavailable, runs.NotPossible) as error:
+            # A person was quicker, or the store is down: the next look decides anew.
+            log.info("run_waits", run=run_id, reason=str(error))
+        except Exception:
+            log.exception("engine_fault", run=run_id)
+        finally:
+            with self._busy_lock:
+                self._busy.discard(run_id)
+            self._due.set()
+
+    def _step(self, run: Run) -> None:
+        if run.state in {RunState.RECEIVED, RunState.PLANNING}:
+            self._planner.plan(run)
+        elif run.state is RunState.QUEUED:
+            claimed = self._planner.claim(run)
+            if claimed is not None:
+                self._executor.execute(run, claimed)
+        elif run.executing:
+            # Nobody works on it here, so the process that did is gone.
+            self._executor.execute(run, self._store.write(runs.take_over, run.id))

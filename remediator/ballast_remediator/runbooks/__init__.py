@@ -1,0 +1,17 @@
+"""The runbooks that may run: a line in `APPROVED` is part of the approval, the digest in runbooks.lock the rest."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from ballast_remediator.config import Config
+from ballast_remediator.connections import Connections
+from ballast_remediator.contract import Runbook
+from ballast_remediator.runbooks.etcd_free_space import EtcdFreeSpace
+
+APPROVED = (EtcdFreeSpace,)
+
+
+def build(connections: Connections, config: Config) -> Mapping[str, Runbook[Any]]:
+    """The approved runbooks by name, ready to run."""
+    return MappingProxyType({kind.name: kind.configured(connections, config) for kind in APPROVED})

@@ -1,0 +1,155 @@
+"""Compaction, directly on etcd: under NOSPACE the apiserver's own compactor cannot (kubernetes#94029)."""
+
+from collections.abc import Callable
+from typing import Final
+
+from ballast_remediator.config import EtcdFreeSpaceSettings
+from ballast_remediator.connections import PROBE, EtcdCluster
+from ballast_remediator.contract import (
+    Alert,
+    Done,
+    Observed,
+    Progress,
+    StepContext,
+    StepFailed,
+    StepSpec,
+    Target,
+)
+from ballast_remediator.runbooks.etcd_limits import ENOUGH, WELL_UNDER
+from kube_ballast.analysis.etcd import EtcdState, used_ratio
+from kube_ballast.analysis.words import duration, percent, size
+from kube_ballast.clients.errors import ClientError, Compacted
+
+COMPACT_REV_KEY: Final = b"compact_rev_key"
+"""Where the apiserver notes the revision of its last compaction round, at most minutes old while it works."""
+STABLE_READINGS: Final = 4
+SECOND: Final = 1.0
+
+
+def old_revision(cluster: EtcdCluster, alert: Alert, keep: float) -> tuple[int | None, str]:
+    """A revision that is at least ``keep`` seconds old, and in words where it comes from; etcd itself cannot tell.
+
+    Asked of Prometheus (the exporter's revision then), else of the apiserver's own note.
+    """
+    name = alert.labels.get("etcd_cluster", cluster.name)
+    query = f'min(ballast_etcd_quota_revision{{etcd_cluster="{name}"}} offset {round(keep * 1000)}ms)'
+    asked = "Prometheus has no sample that old"
+    try:
+        samples = cluster.prometheus.query(query, timeout=PROBE)
+        if samples and samples[0].value >= 1:
+            revision = int(samples[0].value)
+            return revision, f"revision {revision} was seen at least {duration(keep)} ago (Prometheus)"
+    except ClientError as error:
+        asked = f"Prometheus does not answer: {error.message}"
+    noted = cluster.any(lambda etcd: etcd.range(COMPACT_REV_KEY, timeout=PROBE)).kvs
+    if noted and noted[0].value.isdigit():
+        revision = int(noted[0].value)
+        return revision, f"{asked}; the apiserver's last compaction round noted revision {revision}"
+    return None, f"{asked}; etcd holds no compact_rev_key of an apiserver"
+
+
+class Compact:
+    """Compacts to ``params["revision"]`` and waits until every member has removed what it may."""
+
+    def __init__(self, etcd: Callable[[Target], EtcdCluster], settings: EtcdFreeSpaceSettings) -> None:
+        self._etcd = etcd
+        self._settings = settings
+
+    def observe(self, spec: StepSpec, context: StepContext) -> Observed:
+        """Repeating a compaction changes nothing, so whatever is not known to have settled is done again."""
+        del spec, context
+        return Observed(Progress.NOT_DONE, "not known to have settled on every member")
+
+    def act(self, spec: StepSpec, context: StepContext) -> Done:
+        revision = int(str(spec.params["revision"]))
+        cluster = self._etcd(context.target)
+        before = cluster.state()
+        healthy = next((member for member in before.members if member.healthy), None)
+        if healthy is None:
+            raise StepFailed("no member is healthy enough to compact")
+        try:
+            cluster.endpoint_of(healthy).grpc.compact(revision, timeout=self._settings.settle_timeout)
+            words = f"compacted to revision {revision}"
+        except Compacted:
+            words = f"revision {revision} was compacted already"
+        after = self._settle(cluster, context)
+        return Done(
+            f"{words}; in use now: {_in_use(after)}, before: {_in_use(before)}", {"in_use_ratio": fullest(after)}
+        )
+
+    def _settle(self, cluster: EtcdCluster, context: StepContext) -> EtcdState:
+        """The contacted member alone waits for its own removal: poll all until nothing shrinks any more."""
+        give_up = context.now() + self._settings.settle_timeout
+        readings: list[list[int | None]] = []
+        while True:
+            state = cluster.state()
+            readings.append([None if m.status is None else m.status.db_size_in_use for m in state.members])
+            recent = readings[-STABLE_READINGS:]
+            if len(recent) == STABLE_READINGS and None not in recent[0] and all(r == recent[0] for r in recent):
+                return state
+            if context.now() > give_up:
+                raise StepFailed(
+                    f"what is in use did not settle within {duration(self._settings.settle_timeout)}: {_in_use(state)}"
+                )
+            context.wait(SECOND / STABLE_READINGS)
+
+
+class CompactFurther:
+    """The second compaction, to the present: only where the first left too much, since its price is relists."""
+
+    def __init__(self, compact: Compact) -> None:
+        self._compact = compact
+
+    def observe(self, spec: StepSpec, context: StepContext) -> Observed:
+        ratio = context.facts("compact").get("in_use_ratio")
+        if isinstance(ratio, float) and ratio <= ENOUGH:
+            return Observed(Progress.DONE, f"not needed: {percent(ratio)} of the quota is in use")
+        return self._compact.observe(spec, context)
+
+    def act(self, spec: StepSpec, context: StepContext) -> Done:
+        return self._compact.act(spec, context)
+
+
+class CheckLiveData:
+    """Ends the run before the first member is disturbed when neither compaction nor defragmentation can help."""
+
+    def __init__(self, etcd: Callable[[Target], EtcdCluster]) -> None:
+        self._etcd = etcd
+
+    def observe(self, spec: StepSpec, context: StepContext) -> Observed:
+        del spec, context
+        return Observed(Progress.NOT_DONE, "has to be measured now")
+
+    def act(self, spec: StepSpec, context: StepContext) -> Done:
+        del spec
+        state = self._etcd(context.target).state()
+        ratio = fullest(state)
+        if ratio is None:
+            raise StepFailed(f"a size or a quota is unknown: {_in_use(state)}")
+        if ratio > WELL_UNDER:
+            raise StepFailed(
+                f"live data fills {percent(ratio)} of the quota, so neither compaction nor defragmentation can "
+                f"help ({_in_use(state)}). {LIVE_DATA_HELP}"
+            )
+        return Done(f"live data fills {percent(ratio)} of the quota", {"in_use_ratio": ratio})
+
+
+LIVE_DATA_HELP: Final = (
+    "What a person can do: delete what is not needed (deletes still pass; look for piles of Events, old "
+    "ReplicaSets, Secrets of Helm releases, custom resources; etcdctl get --prefix /registry/ --keys-only shows "
+    "where the keys are), then let this runbook run again; or raise --quota-backend-bytes (8 GiB at most) on "
+    "every member in a rolling restart and disarm with `etcdctl alarm disarm`"
+)
+
+
+def fullest(state: EtcdState) -> float | None:
+    """The largest share of a quota that is in use; None when any member's is unknown."""
+    ratios = [used_ratio(member, in_use=True) for member in state.members]
+    known = [ratio for ratio in ratios if ratio is not None]
+    return max(known) if known and len(known) == len(ratios) else None
+
+
+def _in_use(state: EtcdState) -> str:
+    return ", ".join(
+        f"{m.name} {'unknown' if m.status is None else size(m.status.db_size_in_use)}" for m in state.members
+    )

@@ -1,0 +1,212 @@
+"""etcd-free-space: gives a full etcd its space back, member by member, and lifts NOSPACE.
+
+In order: snapshot; compact to a revision that is old enough, and once more only if that was not enough;
+stop if live data fills the quota; defragment every member, followers first, one at a time, each time asking
+all guards anew; lift NOSPACE and nothing else; write; watch that the alarm stays away. Why in this order:
+docs/runbooks/etcd-free-space.md.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Self
+
+from ballast_remediator.config import Config, EtcdFreeSpaceSettings, SnapshotsConfig
+from ballast_remediator.connections import Connections
+from ballast_remediator.contract import (
+    Alert,
+    Done,
+    NothingToDo,
+    Permissions,
+    Plan,
+    Reversibility,
+    Step,
+    StepContext,
+    StepSpec,
+    Target,
+    WorldGuard,
+)
+from ballast_remediator.guards.disk_suffices import disk_suffices
+from ballast_remediator.guards.no_corruption import no_corruption
+from ballast_remediator.guards.nobody_disturbs import nobody_disturbs
+from ballast_remediator.guards.quorum_survives import quorum_survives
+from ballast_remediator.guards.quota_is_known import quota_is_known
+from ballast_remediator.guards.version_is_safe import version_is_safe
+from ballast_remediator.guards.watchers_keep_up import watchers_keep_up
+from ballast_remediator.runbooks import etcd_alarm, etcd_compact, etcd_defragment, etcd_leases, etcd_snapshot
+from ballast_remediator.runbooks.etcd_limits import ENOUGH, WELL_UNDER
+from kube_ballast.analysis.etcd import EtcdState, MemberState, predicted_stall, used_ratio
+from kube_ballast.analysis.words import duration, percent, size
+from kube_ballast.clients.etcd.types import AlarmKind
+
+NAME: Final = "etcd-free-space"
+CONTROL_PLANE: Final = "control-plane"
+"""The one lock of a cluster that whoever disturbs etcd or an apiserver has to hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What was seen of one etcd, and which revision may be compacted to."""
+
+    state: EtcdState
+    old_revision: int | None
+    old_revision_words: str
+    valid_until: float
+
+
+class EtcdFreeSpace:
+    """The runbook. See the module for what it does and docs/runbooks/etcd-free-space.md for why."""
+
+    name = NAME
+    target_label = "etcd_cluster"
+    sources = (etcd_snapshot, etcd_compact, etcd_defragment, etcd_alarm, etcd_leases)
+    permissions = Permissions(
+        etcd=("maintenance: status, alarm, defragment, snapshot, move leader", "kv: compact, put and delete test_key"),
+        prometheus=("query",),
+    )
+    reversibility = Reversibility.COSTLY
+    undo = (
+        "Compacted history cannot be brought back, and nobody needs it: only watchers that lag have to list "
+        "anew. The snapshot taken first restores everything else (docs/runbooks/etcd-free-space.md#undo)."
+    )
+    locks = (CONTROL_PLANE,)
+
+    @classmethod
+    def configured(cls, connections: Connections, config: Config) -> Self:
+        """As the configuration file wants it."""
+        return cls(
+            connections, config.runbooks.etcd_free_space, config.snapshots, evidence_valid=config.engine.evidence_valid
+        )
+
+    def __init__(
+        self,
+        connections: Connections,
+        settings: EtcdFreeSpaceSettings,
+        snapshots: SnapshotsConfig,
+        *,
+        evidence_valid: float,
+    ) -> None:
+        self._connections = connections
+        self._settings = settings
+        self._evidence_valid = evidence_valid
+        etcd = connections.etcd
+        compact = etcd_compact.Compact(etcd, settings)
+        self.steps: Mapping[str, Step] = MappingProxyType(
+            {
+                "snapshot": etcd_snapshot.TakeSnapshot(etcd, settings, snapshots),
+                "compact": compact,
+                "compact-further": etcd_compact.CompactFurther(compact),
+                "check-live-data": etcd_compact.CheckLiveData(etcd),
+                "defragment": etcd_defragment.Defragment(etcd, settings),
+                "disarm": etcd_alarm.Disarm(etcd, settings),
+                "test-write": etcd_alarm.TestWrite(etcd, settings),
+                "watch-alarm": etcd_alarm.WatchAlarm(etcd, settings),
+            }
+        )
+        self.guards: tuple[WorldGuard[World], ...] = (
+            lambda world: quorum_survives(world.state),
+            lambda world: no_corruption(world.state),
+            lambda world: version_is_safe(world.state, accept_unsafe=settings.accept_unsafe_versions),
+            lambda world: nobody_disturbs(world.state),
+            lambda world: quota_is_known(world.state),
+            lambda world: disk_suffices(world.state),
+            lambda world: watchers_keep_up(world.old_revision, world.old_revision_words),
+        )
+
+    def observe(self, alert: Alert, target: Target) -> World:
+        cluster = self._connections.etcd(target)
+        revision, words = etcd_compact.old_revision(cluster, alert, self._settings.compact_keep)
+        return World(cluster.state(), revision, words, time.monotonic() + self._evidence_valid)
+
+    def plan(self, world: World) -> Plan | NothingToDo:
+        state = world.state
+        if state.alarms is not None and not state.armed(AlarmKind.NOSPACE):
+            return NothingToDo(f"etcd {state.name} has no NOSPACE alarm: {_sizes(state)}")
+        members = followers_first(state)
+        return Plan(
+            summary=f"free the space of etcd {state.name} ({len(members)} members) and lift NOSPACE",
+            because=(
+                f"NOSPACE is armed on {', '.join(state.armed(AlarmKind.NOSPACE)) or 'unknown members'}",
+                _sizes(state),
+                self._stall(state),
+            ),
+            steps=(
+                StepSpec("snapshot", state.name, f"save a snapshot of etcd {state.name} and verify its checksum"),
+                *self._compactions(world),
+                StepSpec(
+                    "check-live-data",
+                    state.name,
+                    f"go on only if live data leaves room: at most {percent(WELL_UNDER)} of the quota",
+                ),
+                *(
+                    StepSpec(
+                        "defragment", member.name, f"defragment {member.name}, with its leadership moved away first"
+                    )
+                    for member in members
+                ),
+                StepSpec("disarm", state.name, "lift NOSPACE, and no other alarm, member by member"),
+                StepSpec("test-write", state.name, f"write and delete {self._settings.test_key}"),
+                StepSpec(
+                    "watch-alarm", state.name, f"watch for {duration(self._settings.rearm_watch)} that it stays away"
+                ),
+            ),
+            limits={
+                "members_at_once": 1,
+                "liveness_budget_seconds": self._settings.liveness_budget,
+                "compact_keep_seconds": self._settings.compact_keep,
+            },
+        )
+
+    def _compactions(self, world: World) -> tuple[StepSpec, ...]:
+        state = world.state
+        latest = max((member.status.revision for member in state.members if member.status), default=0)
+        further = StepSpec(
+            "compact-further",
+            state.name,
+            f"only if more than {percent(ENOUGH)} of the quota is still in use: compact to revision {latest}, seen "
+            "when this was planned; its price: every watch that lags lists anew",
+            {"revision": latest},
+        )
+        if world.old_revision is None:
+            return (further,)
+        first = StepSpec(
+            "compact",
+            state.name,
+            f"compact to revision {world.old_revision}, at least {duration(self._settings.compact_keep)} old",
+            {"revision": world.old_revision},
+        )
+        return (first, further)
+
+    def _stall(self, state: EtcdState) -> str:
+        largest = max((m.status.db_size_in_use for m in state.members if m.status), default=0)
+        stall = predicted_stall(largest, self._settings.defrag_bytes_per_second)
+        return (
+            f"each member is blocked while it is defragmented, for {duration(stall)} at most as things are (less "
+            f"after compaction); the liveness probe allows {duration(self._settings.liveness_budget)}"
+        )
+
+    def verify(self, context: StepContext) -> Done:
+        cluster = self._connections.etcd(context.target)
+        etcd_alarm.verify_restored(cluster)
+        return etcd_leases.await_cluster(cluster, self._settings, context)
+
+
+def followers_first(state: EtcdState) -> tuple[MemberState, ...]:
+    """Members in the order of their turn: by name, the leader last, so that it moves at most once."""
+    leader = state.leader()
+    return tuple(sorted(state.members, key=lambda member: (member is leader, member.name)))
+
+
+def _sizes(state: EtcdState) -> str:
+    return "; ".join(_size(member) for member in state.members)
+
+
+def _size(member: MemberState) -> str:
+    if member.status is None:
+        return f"{member.name} does not answer"
+    ratio = used_ratio(member)
+    of_quota = (
+        "" if ratio is None or member.quota is None else f", {percent(ratio)} of its quota of {size(member.quota)}"
+    )
+    return f"{member.name} holds {size(member.status.db_size)} ({size(member.status.db_size_in_use)} in use){of_quota}"
