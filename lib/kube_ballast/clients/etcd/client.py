@@ -156,7 +156,9 @@ class EtcdClient:
     def compact(self, revision: int, *, timeout: float, physical: bool = True) -> None:
         """Forgets what was superseded before ``revision``; works while NOSPACE is armed.
 
-        ``physical`` waits until *this* member has freed it in its database; the others are still at it.
+        ``physical`` waits until *this* member has freed it in its database, and its ``db_size_in_use`` is right then.
+        The others are still at it, and tell a smaller ``db_size_in_use`` only with their next write: where nobody
+        writes, as under NOSPACE, theirs stays what it was (measured on 3.5.30).
         Raises Compacted when that was done before, Conflict when ``revision`` is yet to come.
         """
         request = rpc_pb2.CompactionRequest(revision=revision, physical=physical)

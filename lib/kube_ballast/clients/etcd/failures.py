@@ -29,7 +29,9 @@ _NO_CERTIFICATE = (
 # gRPC's own words for "there is no connection". Whatever is not listed may have been sent.
 _NEVER_SENT = ("failed to connect to all addresses", "errors resolving", "DNS resolution failed", "empty address list")
 
-# etcd's words, behind "etcdserver: ". The first match counts.
+# etcd's words, behind one of these. What the maintenance service finds wrong with a token arrives as UNKNOWN with the
+# text of another layer. The first match counts.
+_SPEAKERS = ("etcdserver: ", "auth: ")
 _SAID_BY_ETCD: tuple[tuple[str, type[ClientError], str], ...] = (
     ("mvcc: database space exceeded", NoSpace, ""),
     ("mvcc: required revision has been compacted", Compacted, ""),
@@ -45,9 +47,12 @@ _SAID_BY_ETCD: tuple[tuple[str, type[ClientError], str], ...] = (
     ("user name is empty", Denied, "etcd asks for a user: configure auth"),
     ("invalid auth token", Denied, ""),
     ("revision of auth store is old", Denied, ""),
+    ("revision in header is old", Denied, ""),
     ("permission denied", Denied, "the user's roles do not cover this request"),
     ("corrupt cluster", BadResponse, "the alarm CORRUPT is armed; etcd serves nothing until a person has looked"),
 )
+
+_BAD_TOKEN = ("invalid auth token", "revision of auth store is old", "revision in header is old", "user name is empty")
 
 _BY_CODE: dict[grpc.StatusCode, type[ClientError]] = {
     grpc.StatusCode.DEADLINE_EXCEEDED: Timeout,
@@ -68,8 +73,8 @@ def explain(error: grpc.RpcError, endpoint: str, call: str, *, acts: bool, lacks
     ``acts`` is whether the call changes anything; ``lacks_certificate`` whether TLS is spoken without one's own.
     """
     code, details = status_of(error)
-    if details.startswith("etcdserver: "):
-        said = details.removeprefix("etcdserver: ")
+    said = _said(details)
+    if said is not None:
         for words, kind, advice in _SAID_BY_ETCD:
             if said.startswith(words):
                 return kind(endpoint, f"{call}: {said}" + (f"; {advice}" if advice else ""))
@@ -92,9 +97,13 @@ def status_of(error: grpc.RpcError) -> tuple[grpc.StatusCode, str]:
 
 def wants_new_token(error: grpc.RpcError) -> bool:
     """Whether etcd turned the request away for its token alone; a fresh one makes it good."""
-    _, details = status_of(error)
-    refusals = ("invalid auth token", "revision of auth store is old", "user name is empty")
-    return details.startswith(tuple(f"etcdserver: {words}" for words in refusals))
+    said = _said(status_of(error)[1])
+    return said is not None and said.startswith(_BAD_TOKEN)
+
+
+def _said(details: str) -> str | None:
+    """etcd's own words, None when they are somebody else's."""
+    return next((details.removeprefix(speaker) for speaker in _SPEAKERS if details.startswith(speaker)), None)
 
 
 def _broken(endpoint: str, what: str, hint: str, *, acts: bool) -> ClientError:
