@@ -85,11 +85,6 @@ def parse(body: bytes) -> Payload:
     )
 
 
-def json_schema() -> dict[str, object]:
-    """What is read of a payload, for the API's document."""
-    return _WirePayload.model_json_schema(ref_template="#/components/schemas/{model}")
-
-
 def _alert(wire: _WireAlert) -> Alert:
     return Alert(
         fingerprint=wire.fingerprint,

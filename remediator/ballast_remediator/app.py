@@ -1,0 +1,105 @@
+"""Puts the remediator together: the web application from its parts, and everything from a configuration."""
+
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+from flask import Flask, Response, jsonify
+from flask_openapi3.models.info import Info
+from flask_openapi3.openapi import OpenAPI
+
+from ballast_remediator import policy, runbooks
+from ballast_remediator.config import Config
+from ballast_remediator.connections import Connections
+from ballast_remediator.engine import scheduler
+from ballast_remediator.metrics import Metrics
+from ballast_remediator.runbooks import lock
+from ballast_remediator.store.database import Store
+from ballast_remediator.tokens import Tokens
+from ballast_remediator.web import access, errors, health, ingest, runs
+from ballast_remediator.web.admission import admission
+from ballast_remediator.web.services import Engine, Problem, Services, attach
+from kube_ballast import __version__, configfile
+from kube_ballast.wsgi import Service
+
+STOP_SECONDS: Final = 8.0
+"""For the engine to come to rest; the server kills the worker after ten."""
+
+_log = structlog.get_logger("ballast_remediator.app")
+
+
+def create_app(config: Config, *, engine: Engine, store: Store) -> Flask:
+    """The web application. It starts nothing. Raises ConfigError when the tokens file cannot be used."""
+    tokens = Tokens(config.tokens_file)
+    metrics = Metrics(store, engine_problem=engine.problem, tokens_problem=lambda: tokens.problem)
+    app = OpenAPI(
+        "ballast_remediator",
+        info=Info(
+            title="Ballast remediator",
+            version=__version__,
+            description="Takes Alertmanager's notifications and remedies what its runbooks and its policy allow.",
+        ),
+        security_schemes={"token": {"type": "http", "scheme": "bearer"}},
+        validation_error_status=HTTPStatus.BAD_REQUEST.value,
+        validation_error_model=Problem,
+        validation_error_callback=errors.invalid,
+        doc_ui=False,
+        static_folder=None,
+    )
+    app.config["MAX_CONTENT_LENGTH"] = config.limits.body_bytes
+    attach(app, Services(store, engine, tokens, metrics))
+    app.before_request(access.before_request)
+    errors.register(app)
+    for module in (ingest, runs, health):
+        app.register_api(module.api)
+    document = _document(app)
+
+    @app.route("/openapi.json")
+    def openapi() -> Response:
+        return jsonify(document)
+
+    return app
+
+
+def _document(app: OpenAPI) -> dict[str, Any]:
+    """The OpenAPI document, without the answer that flask-openapi3 adds to what validates nothing."""
+    document: dict[str, Any] = app.api_doc
+    for path in document["paths"].values():
+        for operation in path.values():
+            for content in operation["responses"].get("400", {}).get("content", {}).values():
+                if content["schema"].get("type") == "array":
+                    del operation["responses"]["400"]
+    return document
+
+
+def service(config_file: Path) -> Service:
+    """Everything, started: for the process that serves.
+
+    Raises:
+        ConfigError: one of the files cannot be used.
+        StoreInUse: another process has the store open.
+        StoreUnavailable: the store cannot be opened.
+    """
+    config = configfile.load(config_file, Config)
+    rules = policy.load(config.policy_file)
+    connections = Connections(config.clusters)
+    store = Store(config.store.path)
+    engine = scheduler.Engine(
+        store=store,
+        runbooks=runbooks.build(connections, config),
+        reviewed=lock.approved(),
+        policy=rules,
+        alertmanagers=connections.alertmanagers,
+        settings=config.engine,
+    )
+    app = create_app(config, engine=engine, store=store)
+    engine.start()
+    _log.info("the remediator works", version=__version__, store=str(config.store.path), listen=config.listen)
+
+    def stop() -> None:
+        engine.stop(STOP_SECONDS)
+        store.close()
+        _log.info("the remediator stopped")
+
+    return Service(app.wsgi_app, admission(app, body_bytes=config.limits.body_bytes), stop)

@@ -1,0 +1,99 @@
+"""What the remediator says of itself. No label holds anything of an alert, so it is shown without credentials."""
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from ballast_remediator.store import reading
+from ballast_remediator.store.database import Store
+from ballast_remediator.store.writer import StoreUnavailable
+from kube_ballast import __version__
+
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_REFUSALS: Final = ("400", "401", "403", "413", "503")
+
+
+class Metrics:
+    """The registry and what is counted as it happens."""
+
+    def __init__(
+        self, store: Store, *, engine_problem: Callable[[], str | None], tokens_problem: Callable[[], str | None]
+    ) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # each is a series nobody asks for
+        self.registry = CollectorRegistry()
+        Gauge(
+            "ballast_remediator_build_info", "1, labelled with the version.", ["version"], registry=self.registry
+        ).labels(__version__).set(1)
+        self.accepted = Counter(
+            "ballast_remediator_notifications_accepted_total",
+            "Notifications that were on disk before they were answered 202.",
+            registry=self.registry,
+        )
+        self._refused = Counter(
+            "ballast_remediator_notifications_refused_total",
+            "Notifications that were refused, by HTTP status code; Alertmanager repeats only after a 5xx.",
+            ["code"],
+            registry=self.registry,
+        )
+        for code in _REFUSALS:
+            self._refused.labels(code)
+        self.ingest_seconds = Histogram(
+            "ballast_remediator_ingest_duration_seconds",
+            "From a notification's arrival, read whole, to its answer.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.registry.register(_OnScrape(store, engine_problem, tokens_problem))
+
+    def refused(self, code: int) -> None:
+        """One notification was answered with ``code``."""
+        self._refused.labels(str(code)).inc()
+
+
+class _OnScrape(Collector):
+    """What is looked up when it is asked for; a store that cannot be read leaves its families out."""
+
+    def __init__(
+        self, store: Store, engine_problem: Callable[[], str | None], tokens_problem: Callable[[], str | None]
+    ) -> None:
+        self._store = store
+        self._engine_problem = engine_problem
+        self._tokens_problem = tokens_problem
+
+    def describe(self) -> list[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "ballast_remediator_engine_working",
+            "1 while runs are planned and carried out; /readyz says why not.",
+            value=float(self._engine_problem() is None),
+        )
+        yield GaugeMetricFamily(
+            "ballast_remediator_tokens_file_in_force",
+            "1 while the tokens file is in force as it is; 0: it cannot be used and the last good one is.",
+            value=float(self._tokens_problem() is None),
+        )
+        try:
+            counts = self._store.read(reading.counts)
+            backlog = self._store.read(reading.backlog)
+        except StoreUnavailable:
+            yield _readable(up=False)
+            return
+        yield _readable(up=True)
+        runs = GaugeMetricFamily(
+            "ballast_remediator_runs", "Runs in the store, by runbook and state.", labels=["runbook", "state"]
+        )
+        for (runbook, state), count in sorted(counts.items()):
+            runs.add_metric([runbook, state], count)
+        yield runs
+        yield GaugeMetricFamily(
+            "ballast_remediator_notifications_unfiled", "Accepted notifications that became no run yet.", value=backlog
+        )
+
+
+def _readable(*, up: bool) -> Metric:
+    return GaugeMetricFamily("ballast_remediator_store_up", "1 while the store can be read.", value=float(up))

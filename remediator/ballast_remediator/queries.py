@@ -1,0 +1,201 @@
+"""What the store knows, as the API shows it."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ballast_remediator.contract import Mode, RunState, Scalar, Verdict
+from ballast_remediator.store import reading
+from ballast_remediator.store.database import Store
+from ballast_remediator.store.records import AuditEntry, Run, StepRecord
+
+
+class View(BaseModel):
+    """Something the API shows."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class RunSummary(View):
+    """One run in a list."""
+
+    id: str
+    cluster: str
+    runbook: str
+    target: str = Field(description="What the run is about; for etcd-free-space the etcd's name.")
+    state: RunState
+    reason: str = Field(description="Why it is in this state, in words.")
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None = Field(description="When its first step was allowed to begin.")
+    finished_at: datetime | None
+    expires_at: datetime | None = Field(description="When a plan that waits for approval lapses.")
+    resolved_at: datetime | None = Field(description="When a person lifted the quarantine of an unknown outcome.")
+
+
+class Runs(View):
+    """The newest runs first."""
+
+    runs: tuple[RunSummary, ...]
+
+
+class AlertView(View):
+    """The alert that opened the run."""
+
+    fingerprint: str
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    starts_at: datetime
+
+
+class GuardAnswer(View):
+    """What one guard said of the plan."""
+
+    guard: str
+    verdict: Verdict
+    reason: str
+
+
+class PlannedStep(View):
+    """One step of the plan, as it was or will be approved."""
+
+    ordinal: int = Field(description="From 1.")
+    kind: str
+    target: str
+    words: str
+    params: Mapping[str, Scalar]
+
+
+class PlanView(View):
+    """What the run is going to do, or did."""
+
+    summary: str
+    because: tuple[str, ...]
+    steps: tuple[PlannedStep, ...]
+    limits: Mapping[str, Scalar]
+    answers: tuple[GuardAnswer, ...]
+
+
+class StepView(View):
+    """How far one step came."""
+
+    ordinal: int
+    kind: str
+    target: str
+    words: str
+    attempts: int = Field(description="How often its act began.")
+    intended_at: datetime | None
+    done_at: datetime | None
+    result: str | None
+    facts: Mapping[str, Scalar]
+
+
+class TimelineEntry(View):
+    """One entry of the audit."""
+
+    at: datetime
+    event: str
+    actor: str
+    words: str
+
+
+class RunDetail(RunSummary):
+    """One run with all that led to where it is."""
+
+    alert: AlertView
+    mode: Mode | None = Field(description="What the policy lets it do; null before it was planned.")
+    plan: PlanView | None
+    plan_hash: str | None = Field(description="What an approval names.")
+    to_acknowledge: tuple[str, ...] = Field(description="Guards whose risk an approval has to accept by name.")
+    acknowledged: tuple[str, ...] = Field(description="Guards whose risk the approver accepted.")
+    steps: tuple[StepView, ...] = Field(description="Empty until the run begins.")
+    timeline: tuple[TimelineEntry, ...]
+
+
+def runs(store: Store, *, limit: int, state: RunState | None) -> Runs:
+    """The newest runs. Raises StoreUnavailable."""
+    found = store.read(reading.recent_runs, limit=limit, state=state)
+    return Runs(runs=tuple(RunSummary(**_summary(run)) for run in found))
+
+
+def run(store: Store, run_id: str) -> RunDetail | None:
+    """One run, or None where there is none. Raises StoreUnavailable."""
+    found = store.read(reading.run, run_id)
+    if found is None:
+        return None
+    plan = None if found.plan is None else _plan(found.plan)
+    return RunDetail(
+        **_summary(found),
+        alert=AlertView(
+            fingerprint=found.alert.fingerprint,
+            labels=found.alert.labels,
+            annotations=found.alert.annotations,
+            starts_at=_time(found.alert.starts_at),
+        ),
+        mode=found.mode,
+        plan=plan,
+        plan_hash=found.plan_hash,
+        to_acknowledge=() if plan is None else _to_acknowledge(plan),
+        acknowledged=tuple(sorted(found.acknowledged)),
+        steps=tuple(map(_step, store.read(reading.steps_of, run_id))),
+        timeline=tuple(map(_entry, store.read(reading.timeline, run_id))),
+    )
+
+
+def _summary(run: Run) -> dict[str, Any]:
+    return {
+        "id": run.id,
+        "cluster": run.target.cluster,
+        "runbook": run.target.runbook,
+        "target": run.target.name,
+        "state": run.state,
+        "reason": run.reason,
+        "created_at": _time(run.created_at),
+        "updated_at": _time(run.updated_at),
+        "started_at": _maybe(run.started_at),
+        "finished_at": _maybe(run.finished_at),
+        "expires_at": _maybe(run.expires_at),
+        "resolved_at": _maybe(run.resolved_at),
+    }
+
+
+def _plan(plan: Mapping[str, Any]) -> PlanView:
+    """From a stored `contract.Plan`."""
+    steps = [{**step, "ordinal": ordinal} for ordinal, step in enumerate(plan["steps"], start=1)]
+    return PlanView.model_validate({**plan, "steps": steps})
+
+
+def _to_acknowledge(plan: PlanView) -> tuple[str, ...]:
+    return tuple(answer.guard for answer in plan.answers if answer.verdict is Verdict.ASK)
+
+
+def _step(step: StepRecord) -> StepView:
+    return StepView(
+        ordinal=step.ordinal,
+        kind=step.spec.kind,
+        target=step.spec.target,
+        words=step.spec.words,
+        attempts=step.attempts,
+        intended_at=_maybe(step.intended_at),
+        done_at=_maybe(step.done_at),
+        result=step.result,
+        facts=step.facts,
+    )
+
+
+def _entry(entry: AuditEntry) -> TimelineEntry:
+    return TimelineEntry(at=_time(entry.at), event=entry.event, actor=entry.actor, words=entry.words)
+
+
+_YEAR_ONE = datetime(1, 1, 1, tzinfo=UTC)
+
+
+def _time(seconds: float) -> datetime:
+    """Go's zero time, written in another zone, lies before the first that can be shown."""
+    return _YEAR_ONE if seconds <= _YEAR_ONE.timestamp() else datetime.fromtimestamp(seconds, UTC)
+
+
+def _maybe(seconds: float | None) -> datetime | None:
+    return None if seconds is None else _time(seconds)

@@ -1,0 +1,1 @@
+"""The remediator over HTTP: one module for each part of the API."""

@@ -1,0 +1,64 @@
+"""Who may ask what. One rule for every path, so that a new one is closed until somebody opens it."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from flask import g, request
+from werkzeug.datastructures import WWWAuthenticate
+from werkzeug.exceptions import Forbidden, Unauthorized
+
+from ballast_remediator.tokens import Holder, Right, Tokens
+from ballast_remediator.web.services import services
+
+INGEST_PATH: Final = "/api/v1/alertmanager"
+OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json"})
+"""They tell nothing of alerts, clusters or people, and probes and scrapers rarely have credentials."""
+
+
+def authorize(tokens: Tokens, environ: Mapping[str, Any]) -> Holder | None:
+    """Who sends the request; None where nobody has to be known. Reads no body.
+
+    Raises:
+        Unauthorized: no token, or an unknown one.
+        Forbidden: the token's role is not good for it.
+    """
+    path = environ["PATH_INFO"]
+    if path in OPEN_PATHS:
+        return None
+    scheme, _, token = environ.get("HTTP_AUTHORIZATION", "").strip().partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise _unauthorized("a token is needed: send it as 'Authorization: Bearer TOKEN'")
+    holder = tokens.holder(token.strip())
+    if holder is None:
+        raise _unauthorized("the tokens file has no entry for this token")
+    right = _needed(environ["REQUEST_METHOD"], path)
+    if not holder.may(right):
+        raise Forbidden(f"{holder.name}'s token has the role {holder.role}, which is not good to {_WORDS[right]}")
+    return holder
+
+
+def before_request() -> None:
+    """Holds the rule for every request of an application."""
+    g.holder = authorize(services().tokens, request.environ)
+
+
+def person() -> str:
+    """The name on the token of the present request."""
+    return str(g.holder.name)
+
+
+_WORDS: Final = {
+    Right.INGEST: "send notifications: that takes a token of its own, with the role ingest",
+    Right.READ: "read runs: that takes viewer, approver or admin",
+    Right.DECIDE: "approve, reject or resolve: that takes approver or admin",
+}
+
+
+def _needed(method: str, path: str) -> Right:
+    if path == INGEST_PATH:
+        return Right.INGEST
+    return Right.READ if method in {"GET", "HEAD", "OPTIONS"} else Right.DECIDE
+
+
+def _unauthorized(words: str) -> Unauthorized:
+    return Unauthorized(words, www_authenticate=WWWAuthenticate("bearer", {"realm": "ballast-remediator"}))

@@ -1,0 +1,77 @@
+"""Where Alertmanager delivers: kept first, understood later."""
+
+from http import HTTPStatus
+
+from flask import Response, request
+from flask_openapi3.blueprint import APIBlueprint
+from flask_openapi3.models.tag import Tag
+from pydantic import BaseModel, Field
+from werkzeug.exceptions import BadRequest
+
+from ballast_remediator import notification
+from ballast_remediator.store import inbox
+from ballast_remediator.web.access import INGEST_PATH, person
+from ballast_remediator.web.services import REFUSALS, answer, documented, operation_id, services
+
+api = APIBlueprint(
+    "ingest",
+    __name__,
+    abp_tags=[Tag(name="ingest", description="For Alertmanager.")],
+    abp_security=[{"token": []}],
+    operation_id_callback=operation_id,
+)
+_PAYLOAD = {
+    "type": "object",
+    "description": "As Alertmanager's documentation of `webhook_config` says; fields that are not known are ignored.",
+    "required": ["version", "receiver", "groupKey", "alerts"],
+    "properties": {"version": {"const": notification.VERSION}, "alerts": {"type": "array"}},
+}
+
+
+class Accepted(BaseModel):
+    """The notification is on disk."""
+
+    alerts: int = Field(description="How many alerts it holds.")
+    truncated: int = Field(description="How many more Alertmanager left out; they are asked for later.")
+
+
+@api.after_request
+def _count(response: Response) -> Response:
+    metrics = services().metrics
+    if response.status_code == HTTPStatus.ACCEPTED:
+        metrics.accepted.inc()
+    else:
+        metrics.refused(response.status_code)
+    return response
+
+
+@api.post(
+    INGEST_PATH,
+    summary="Deliver a notification",
+    description=(
+        "Alertmanager's webhook, payload version 4. The whole payload is on disk before it is answered 202; it is "
+        "carried out later. The same payload twice is no fault: a run is opened once for each target. "
+        "The token needs the role `ingest`."
+    ),
+    responses={
+        202: Accepted,
+        400: documented("It can never be understood. Alertmanager drops it: see the words."),
+        408: documented("The body did not arrive in time."),
+        413: documented("The body is larger than `limits.body_bytes` of the configuration."),
+        **REFUSALS,
+    },
+    openapi_extensions={
+        "requestBody": {"required": True, "content": {"application/json": {"schema": _PAYLOAD}}},
+    },
+)
+def deliver() -> Response:
+    parts = services()
+    with parts.metrics.ingest_seconds.time():
+        body = request.get_data(cache=False)
+        try:
+            payload = notification.parse(body)
+        except notification.Malformed as error:
+            raise BadRequest(str(error)) from error
+        parts.store.write(inbox.accept, body, person())
+        parts.engine.wake()
+    return answer(Accepted(alerts=len(payload.alerts), truncated=payload.truncated), HTTPStatus.ACCEPTED)
