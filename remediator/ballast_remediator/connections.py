@@ -1,6 +1,7 @@
 """The clients of one cluster, made from its configuration."""
 
 import concurrent.futures
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -172,9 +173,10 @@ def _disk_free(prometheus: Prometheus, disk: DiskSource | None) -> tuple[float |
         samples = prometheus.query(query, timeout=PROBE)
     except ClientError as error:
         return None, f"Prometheus was asked in vain: {error}"
-    if not samples:
+    known = [sample.value for sample in samples if math.isfinite(sample.value)]
+    if not known:
         return None, f"Prometheus has no sample of {query}"
-    return min(sample.value for sample in samples), query
+    return min(known), query
 
 
 class Connections:

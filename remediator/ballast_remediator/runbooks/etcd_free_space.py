@@ -141,7 +141,7 @@ class EtcdFreeSpace:
                 ),
                 *(
                     StepSpec(
-                        "defragment", member.name, f"defragment {member.name}, with its leadership moved away first"
+                        "defragment", member.name, f"defragment {member.name}; if it leads, move the leadership first"
                     )
                     for member in members
                 ),
