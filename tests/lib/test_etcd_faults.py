@@ -47,6 +47,13 @@ def in_background(call: Callable[[], object]) -> tuple[threading.Thread, list[Cl
     return thread, errors
 
 
+def pause(member: EtcdMember) -> None:
+    """Stops the member and waits until each of its threads stands still."""
+    member.pause()
+    tasks = Path(f"/proc/{member.pid}/task")
+    eventually(lambda: all(" T " in (task / "stat").read_text() for task in tasks.iterdir()))
+
+
 def fill(client: EtcdClient) -> None:
     """Overwrites one key until etcd refuses; nearly all of it is history."""
 
@@ -73,7 +80,7 @@ def test_a_paused_member_times_out_and_a_write_says_that_nobody_knows(stack: Sta
     (member,) = stack.etcd().members
     with EtcdClient(member.endpoint) as client:
         client.status(timeout=SOON)
-        member.pause()
+        pause(member)
         with pytest.raises(Timeout, match=r"Status: no answer within the deadline$") as caught:
             client.status(timeout=0.3)
         assert caught.value.target == member.endpoint
@@ -90,7 +97,7 @@ def test_a_member_killed_under_a_call(stack: Stack, *, acts: bool) -> None:
     (member,) = stack.etcd().members
     with EtcdClient(member.endpoint) as client:
         client.status(timeout=SOON)
-        member.pause()
+        pause(member)
         if acts:
             thread, errors = in_background(lambda: client.put(b"a", b"b", timeout=30.0))
         else:

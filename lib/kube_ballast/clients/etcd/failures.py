@@ -22,8 +22,20 @@ from kube_ballast.clients.errors import (
 )
 
 _OUTCOME_UNKNOWN = "it is unknown whether the request took effect, so look before asking again"
+
+# What ends a TLS handshake for good, in gRPC's words; TLS 1.3 servers refuse a certificate only after the handshake,
+# which gRPC sees as a connection that cannot be decrypted.
+_TLS: tuple[tuple[str, str], ...] = (
+    ("CERTIFICATE_VERIFY_FAILED", "the server's certificate is not accepted: check tls.ca"),
+    ("Hostname Verification Check failed", "the server's certificate names another host: check tls.server_name"),
+    (
+        "Failed to create security handshaker",
+        "the certificate files cannot be used: check tls.ca, tls.cert and tls.key",
+    ),
+    ("TSI_DATA_CORRUPTED", "etcd does not accept this client's certificate: check tls.cert"),
+)
 _NO_CERTIFICATE = (
-    "; no client certificate is configured: when etcd asks for one it closes the connection in just this way"
+    "; no client certificate is configured (tls.cert): when etcd asks for one it closes the connection in just this way"
 )
 
 # gRPC's own words for "there is no connection". Whatever is not listed may have been sent.
@@ -108,6 +120,9 @@ def _said(details: str) -> str | None:
 
 def _broken(endpoint: str, what: str, hint: str, *, acts: bool) -> ClientError:
     if any(words in what for words in _NEVER_SENT):
+        for words, reason in _TLS:
+            if words in what:
+                return Denied(endpoint, f"{reason}; nothing was sent ({what}){hint}")
         return Unavailable(endpoint, f"{what}; nothing was sent{hint}")
     if acts:
         return Timeout(endpoint, f"{what}; the connection broke: {_OUTCOME_UNKNOWN}{hint}")
