@@ -48,7 +48,7 @@ def invalid(error: ValidationError) -> Response:
 
 
 def _unavailable(error: Exception) -> Response:
-    response = answer(Problem(error=f"{error}. Nothing was accepted; send it again"), 503)
+    response = answer(Problem(error=f"{error}. Send it again"), 503)
     response.headers["Retry-After"] = str(RETRY_SECONDS)
     return response
 

@@ -74,6 +74,6 @@ def documented(words: str) -> dict[str, Any]:
 REFUSALS: ResponseDict = {
     401: documented("No token, or none that the tokens file knows."),
     403: documented("The token's role is not good for this."),
-    503: documented("The store is down; nothing was kept or changed. Try again."),
+    503: documented("The store does not answer now. Send it again: twice is no fault."),
 }
 """What every request that needs a token can be answered."""

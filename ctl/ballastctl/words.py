@@ -1,0 +1,145 @@
+"""Runs as people read them in a terminal."""
+
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+import click
+
+from kube_ballast.analysis.words import duration
+from kube_ballast.clients.remediator import Plan, Run, RunSummary, Step
+
+_COLOURS: Final = {
+    "succeeded": "green",
+    "failed": "red",
+    "outcome_unknown": "red",
+    "awaiting_approval": "yellow",
+    "running": "cyan",
+    "verifying": "cyan",
+}
+_VERDICTS: Final = {"allow": ("ok ", "green"), "ask": ("ASK", "yellow"), "refuse": ("NO ", "red")}
+_NARROWEST: Final = 20
+
+
+def clean(text: str) -> str:
+    """On one line and without control characters: labels come from anywhere and must not drive the terminal."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def table(runs: Sequence[RunSummary], *, now: datetime, columns: int | None) -> Iterator[str]:
+    """One line for each run under a heading; the reason is cut to fit ``columns``, whole with None."""
+    if not runs:
+        yield "no runs"
+        return
+    rows = [("RUN", "STATE", "RUNBOOK", "CLUSTER", "TARGET", "AGE", "REASON"), *(_cells(run, now) for run in runs)]
+    widths = [max(len(cell) for cell in column) for column in zip(*(row[:-1] for row in rows), strict=True)]
+    for row in rows:
+        *cells, reason = (clean(cell) for cell in row)
+        padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
+        padded[1] = click.style(padded[1], fg=_COLOURS.get(row[1]))
+        if columns is not None:
+            reason = _cut(reason, columns - sum(widths) - 2 * len(widths))
+        yield "  ".join([*padded, reason]).rstrip()
+
+
+def _cells(run: RunSummary, now: datetime) -> tuple[str, ...]:
+    return run.id, run.state, run.runbook, run.cluster, run.target, age(run.created_at, now), run.reason
+
+
+def terminal_width() -> int:
+    """Columns of the terminal."""
+    return shutil.get_terminal_size().columns
+
+
+def age(then: datetime, now: datetime) -> str:
+    """How long ago, in words."""
+    return duration(max((now - then).total_seconds(), 0.0))
+
+
+def details(run: Run, *, now: datetime) -> Iterator[str]:
+    """Everything about one run."""
+    state = click.style(run.state, fg=_COLOURS.get(run.state), bold=True)
+    yield f"run {run.id}: {state}, {clean(run.reason)}"
+    yield f"  {run.runbook} for {clean(run.target)} in {clean(run.cluster)}, opened {_when(run.created_at, now)}"
+    name = clean(run.alert.labels.get("alertname", "without a name"))
+    yield f"  alert {name}, firing since {_when(run.alert.starts_at, now)}"
+    if run.finished_at is not None:
+        yield f"  finished {_when(run.finished_at, now)}"
+    if run.resolved_at is not None:
+        yield f"  its unknown outcome was looked at {_when(run.resolved_at, now)}"
+    if run.state == "awaiting_approval" and run.expires_at is not None:
+        left = (run.expires_at - now).total_seconds()
+        yield f"  the plan lapses in {duration(left)}" if left > 0 else "  the plan has lapsed"
+    if run.plan is not None:
+        yield from plan(run, run.plan, now=now)
+    if run.timeline:
+        yield from _section("Timeline", _timeline(run))
+
+
+def plan(run: Run, content: Plan, *, now: datetime) -> Iterator[str]:
+    """The plan as numbered steps, with what each guard says of it."""
+    yield from _section(f"Plan (mode {run.mode}): {clean(content.summary)}", map(clean, content.because))
+    progress = {step.ordinal: step for step in run.steps}
+    width = len(str(len(content.steps)))
+    yield from _section(
+        "Steps",
+        (
+            f"{step.ordinal:>{width}}. {clean(step.words)}{_progress(progress.get(step.ordinal), now)}"
+            for step in content.steps
+        ),
+    )
+    if content.limits:
+        yield from _section("Limits", (f"{clean(name)}: {clean(str(value))}" for name, value in content.limits.items()))
+    yield from _section(
+        "Guards", (f"{_verdict(answer.verdict)} {answer.guard}: {clean(answer.reason)}" for answer in content.answers)
+    )
+    for guard in run.to_acknowledge:
+        state = "was accepted" if guard in run.acknowledged else f"has to be accepted: --acknowledge {guard}"
+        yield click.style(f"  The risk that {guard} names {state}", fg="yellow")
+    if run.plan_hash is not None:
+        yield ""
+        yield f"Plan hash {run.plan_hash}"
+
+
+def _section(title: str, lines: Iterable[str]) -> Iterator[str]:
+    yield ""
+    yield click.style(title, bold=True)
+    for line in lines:
+        yield f"  {line}"
+
+
+def _timeline(run: Run) -> Iterator[str]:
+    began = run.timeline[0].at
+    width = max(len(entry.event) for entry in run.timeline)
+    for entry in run.timeline:
+        after = f"+{duration((entry.at - began).total_seconds())}"
+        yield f"{_clock(entry.at)}  {after:>14}  {entry.event:<{width}}  {clean(entry.actor)}: {clean(entry.words)}"
+
+
+def _progress(step: Step | None, now: datetime) -> str:
+    if step is None or step.intended_at is None:
+        return ""
+    if step.done_at is None:
+        words = f"began {age(step.intended_at, now)} ago" + (f", attempt {step.attempts}" if step.attempts > 1 else "")
+        return click.style(f" [{words}]", fg="cyan")
+    took = duration((step.done_at - step.intended_at).total_seconds())
+    return click.style(f" [done in {took}: {clean(step.result or '')}]", fg="green")
+
+
+def _verdict(verdict: str) -> str:
+    mark, colour = _VERDICTS.get(verdict, (verdict, None))
+    return click.style(mark, fg=colour)
+
+
+def _when(time: datetime, now: datetime) -> str:
+    return f"{_clock(time)} ({age(time, now)} ago)"
+
+
+def _clock(time: datetime) -> str:
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _cut(text: str, width: int) -> str:
+    width = max(width, _NARROWEST)
+    return text if len(text) <= width else f"{text[: width - 1]}…"
