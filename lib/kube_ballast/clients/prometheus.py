@@ -82,7 +82,7 @@ class Prometheus:
         Raises Timeout also when Prometheus gave up on the query itself, BadResponse with its own words when it finds a
         mistake in ``expr``, and BadResponse for results that are no instant vector of floats.
         """
-        params = [("query", expr), ("timeout", f"{timeout:.3f}s")]
+        params = [("query", expr), ("timeout", f"{timeout:.3f}")]
         if at is not None:
             params.append(("time", f"{at:.3f}"))
         answer = self._http.get("/api/v1/query", params, timeout=timeout)
