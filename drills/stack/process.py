@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
+from urllib.error import HTTPError
 
 from drills.stack.guardian import Guardian
 
@@ -73,6 +74,9 @@ def http_probe(url: str, *, tls: ssl.SSLContext | None = None) -> Probe:
         try:
             with opener.open(url, timeout=1.0) as answer:
                 return None if answer.status == 200 else f"{url} answered {answer.status}"
+        except HTTPError as error:
+            with error:
+                return f"{url} answered {error.code}: {error.read(500).decode(errors='replace').strip()}"
         except (OSError, HTTPException) as error:
             return f"{url}: {error}"
 
@@ -155,8 +159,10 @@ class Process:
         return code
 
     def pause(self) -> None:
-        """SIGSTOP: it keeps its connections and answers nothing."""
+        """SIGSTOP: it keeps its connections and answers nothing. Gives back when all its threads stand still."""
         self.signal(signal.SIGSTOP)
+        if self.running:
+            os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         """SIGCONT: it goes on where it was paused."""

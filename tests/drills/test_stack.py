@@ -3,23 +3,25 @@
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from urllib.error import URLError
-from urllib.request import ProxyHandler, build_opener
+from urllib.request import HTTPSHandler, ProxyHandler, build_opener
 
 import pytest
 
-from drills.stack import Component, EtcdCluster, Scrape, Stack, StackError, mountpoint, process
+from drills.stack import Authority, Component, EtcdCluster, Scrape, Stack, StackError, mountpoint, process
 from tests.waiting import eventually
 
 AM_CONFIG = {"route": {"receiver": "nobody"}, "receivers": [{"name": "nobody"}]}
 
 
-def get(url: str, timeout: float = 2.0) -> bytes:
-    with build_opener(ProxyHandler({})).open(url, timeout=timeout) as answer:
+def get(url: str, timeout: float = 2.0, tls: ssl.SSLContext | None = None) -> bytes:
+    with build_opener(ProxyHandler({}), HTTPSHandler(context=tls)).open(url, timeout=timeout) as answer:
         body: bytes = answer.read()
         return body
 
@@ -47,31 +49,40 @@ def shell(name: str, script: str, *, ready: process.Probe = lambda: None, within
     return Component(name=name, program=Path("/bin/sh"), arguments=("-c", script), ready=ready, ready_within=within)
 
 
-def test_etcd_answers_and_everything_started_is_gone_after_the_block() -> None:
-    with subprocess.Popen(["sleep", "60"]) as bystander, Stack() as stack:
+@pytest.fixture
+def bystander() -> Iterator[int]:
+    """The pid of a process that no stack started."""
+    with subprocess.Popen(["sleep", "600"]) as popen:
+        yield popen.pid
+        popen.kill()
+
+
+def test_etcd_answers_and_everything_started_is_gone_after_the_block(bystander: int) -> None:
+    with Stack() as stack:
         cluster = stack.etcd(members=3, quota_bytes=64 * 2**20)
         pids = [member.pid for member in cluster.members]
         assert [get(f"{member.endpoint}/readyz") for member in cluster.members] == [b"ok\n"] * 3
-        assert b"etcd_server_quota_backend_bytes 6.7108864e+07" in get(f"{cluster.members[0].metrics_url}/metrics")
+        metrics = get(f"{cluster.members[0].metrics_url}/metrics")
+        assert b"etcd_server_quota_backend_bytes 6.7108864e+07" in metrics
         assert all(alive(pid) for pid in pids)
-        stack.close()
-        assert not any(alive(pid) for pid in pids)
-        assert not stack.folder.exists()
-        assert alive(bystander.pid)
-        bystander.kill()
+    assert not any(alive(pid) for pid in pids)
+    assert not stack.folder.exists()
+    assert alive(bystander)
 
 
-def test_a_component_that_starts_others_ends_with_all_of_them(stack: Stack) -> None:
+@pytest.mark.parametrize("end", [process.Process.stop, process.Process.kill])
+def test_what_a_component_started_ends_with_it(stack: Stack, end: Callable[[process.Process], None]) -> None:
     child = stack.folder / "child"
     (started,) = stack.run(
         shell(
             "parent",
-            f"trap '' TERM; sleep 600 & echo $! > {child}; wait",
+            f"(trap '' TERM; exec sleep 600) & echo $! > {child}; wait",
             ready=lambda: None if child.exists() and child.read_text().strip() else "no child yet",
         )
     )
     pid = int(child.read_text())
-    started.kill()
+    assert alive(pid)
+    end(started)
     eventually(lambda: not alive(pid))
 
 
@@ -118,20 +129,22 @@ def test_a_parent_that_ends_in_any_way_leaves_nothing_behind(number: signal.Sign
         "import sys, time\n"
         "from drills.stack import Stack\n"
         "with Stack() as stack:\n"
-        "    cluster = stack.etcd(members=1)\n"
-        "    cluster.members[0].pause()\n"
-        "    print(cluster.members[0].pid, stack.folder, flush=True)\n"
+        "    running, paused = stack.etcd().members[0], stack.etcd().members[0]\n"
+        "    paused.pause()\n"
+        "    print(running.pid, paused.pid, stack.folder, flush=True)\n"
         "    time.sleep(600)\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", script], cwd=process.ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as parent:
         assert parent.stdout is not None
-        pid, folder = parent.stdout.readline().decode().split()
-        assert alive(int(pid))
+        running, paused, folder = parent.stdout.readline().decode().split()
+        assert alive(int(running))
+        assert alive(int(paused))
         parent.send_signal(number)
         parent.wait(timeout=20)
-    eventually(lambda: not alive(int(pid)))
+    eventually(lambda: not alive(int(running)))
+    eventually(lambda: not alive(int(paused)))
     eventually(lambda: not Path(folder).exists())
 
 
@@ -157,9 +170,21 @@ def test_a_killed_member_comes_back_with_its_data_and_its_port(etcd3_tls: EtcdCl
     assert get(f"{member.metrics_url}/readyz") == b"ok\n"
 
 
-def test_tls_cluster_refuses_who_brings_no_certificate(etcd3_tls: EtcdCluster) -> None:
-    with pytest.raises(URLError, match=r"(?i)certificate"):
-        get(f"{etcd3_tls.members[0].endpoint}/readyz")
+def test_tls_cluster_answers_its_own_clients_alone(stack: Stack, etcd3_tls: EtcdCluster) -> None:
+    tls, url = etcd3_tls.tls, f"{etcd3_tls.endpoints[0]}/readyz"
+    assert tls is not None
+    assert tls.cert is not None
+    stranger = Authority(stack.data("stranger")).issue("ballast")
+    assert stranger.cert is not None
+    nobody = ssl.create_default_context(cafile=tls.ca)
+    wrong = ssl.create_default_context(cafile=tls.ca)
+    wrong.load_cert_chain(stranger.cert, stranger.key)
+    right = ssl.create_default_context(cafile=tls.ca)
+    right.load_cert_chain(tls.cert, tls.key)
+    for context in (nobody, wrong):
+        with pytest.raises((ssl.SSLError, ConnectionError, URLError)):
+            get(url, tls=context)
+    assert get(url, tls=right) == b"ok\n"
 
 
 def test_a_missing_program_is_named_with_the_command_that_gets_it(
