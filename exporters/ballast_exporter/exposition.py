@@ -25,8 +25,11 @@ class Format(NamedTuple):
     encode: Callable[[Collector], bytes]
 
     def render(self, families: Sequence[Metric]) -> bytes:
-        """The families alone, without OpenMetrics' end mark, so that several renderings can be joined."""
-        return self.encode(_Families(families)).removesuffix(_OPENMETRICS_END)
+        """The families alone, without OpenMetrics' end mark, so that several renderings can be joined.
+
+        A family of which nothing is known leaves no trace, not even its HELP.
+        """
+        return self.encode(_Families([family for family in families if family.samples])).removesuffix(_OPENMETRICS_END)
 
     def join(self, parts: Iterable[bytes]) -> bytes:
         """A whole exposition."""

@@ -21,6 +21,7 @@ import asyncio
 import ctypes
 import io
 import os
+import resource
 import signal
 import socket
 import sys
@@ -131,6 +132,7 @@ def serve(
         OSError: the address cannot be bound, or a PEM file cannot be read.
         SystemExit: with 1, the worker died; a supervisor such as systemd or the kubelet should start it anew.
     """
+    _raise_open_files()
     server = Server(
         "",
         address=_free_address(host, port),
@@ -157,6 +159,14 @@ def serve(
         target_loader=cast("Any", partial(_load, target, blocking_threads, limits, os.getpid())),
         wrap_loader=False,
     )
+
+
+def _raise_open_files() -> None:
+    """As many files as connections: the usual soft limit of 1024 would refuse the 1025th, whoever it is."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * MAX_CONNECTIONS if hard == resource.RLIM_INFINITY else min(2 * MAX_CONNECTIONS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _free_address(host: str, port: int) -> str:

@@ -1,0 +1,19 @@
+"""Every collector there is: its name, its settings and what makes it. A new one is a file here and a line below."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ballast_exporter.collectors import etcd_quota
+from ballast_exporter.config import CollectorConfig, Config
+from ballast_exporter.contract import Poll, RequestCounter, Stream
+
+
+class Kind(NamedTuple):
+    """``name`` is the module's, the flag's, the golden file's, and the metrics' subsystem."""
+
+    name: str
+    settings: Callable[[Config], CollectorConfig]
+    build: Callable[[Config, RequestCounter], Poll | Stream]
+
+
+COLLECTORS = (Kind(etcd_quota.NAME, lambda config: config.collectors.etcd_quota, etcd_quota.build),)

@@ -1,0 +1,56 @@
+"""Times and states in words, for people."""
+
+from dataclasses import dataclass
+
+from ballast_exporter.core import Slot
+
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+
+
+def span(seconds: float) -> str:
+    """A length of time as one would say it: two units at most."""
+    if seconds < 1:
+        return f"{round(seconds * 1000)} ms"
+    for unit, name, smaller, small in ((_DAY, "d", _HOUR, "h"), (_HOUR, "h", _MINUTE, "min"), (_MINUTE, "min", 1, "s")):
+        if seconds >= unit:
+            whole, rest = divmod(int(seconds), unit)
+            return f"{whole} {name}" + (f" {rest // smaller} {small}" if rest // smaller else "")
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"  # noqa: PLR2004
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One collector on the status page. ``condition`` is ok, trouble, failed or waiting."""
+
+    name: str
+    condition: str
+    says: str
+    interval: str
+    took: str
+    succeeded: str
+    notes: tuple[str, ...]
+    requests: tuple[tuple[str, int], ...]
+
+
+def row(slot: Slot, now: float) -> Row:
+    """``slot`` in words; ``now`` in its clock's monotonic seconds."""
+    state = slot.state
+    notes = state.snapshot.notes if state.snapshot else ()
+    if not state.attempted:
+        condition, says = "waiting", "the first poll is under way"
+    elif state.error is not None:
+        condition, says = "failed", state.error
+    elif notes:
+        condition, says = "trouble", "works; some of what it asks gives no answer"
+    else:
+        condition, says = "ok", "works"
+    return Row(
+        name=slot.name,
+        condition=condition,
+        says=says,
+        interval=span(slot.interval),
+        took="unknown" if state.duration_seconds is None else span(state.duration_seconds),
+        succeeded="never" if state.last_success is None else f"{span(now - state.last_success)} ago",
+        notes=notes,
+        requests=tuple(sorted(slot.requests.totals().items())),
+    )
