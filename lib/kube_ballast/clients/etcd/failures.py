@@ -75,6 +75,8 @@ _BY_CODE: dict[grpc.StatusCode, type[ClientError]] = {
     grpc.StatusCode.ALREADY_EXISTS: Conflict,
 }
 
+_RESET = "RST_STREAM"
+
 # The stream ended without a status of etcd's: what had been sent may have been carried out.
 _BROKEN = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL}
 
@@ -90,7 +92,8 @@ def explain(error: grpc.RpcError, endpoint: str, call: str, *, acts: bool, lacks
         for words, kind, advice in _SAID_BY_ETCD:
             if said.startswith(words):
                 return kind(endpoint, f"{call}: {said}" + (f"; {advice}" if advice else ""))
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED or (code is grpc.StatusCode.CANCELLED and _RESET in details):
+        # etcd knows the deadline too, and resets the stream when its own clock says so first.
         suffix = f"; {_OUTCOME_UNKNOWN}" if acts else ""
         return Timeout(endpoint, f"{call}: no answer within the deadline{suffix}")
     if code in _BROKEN:
