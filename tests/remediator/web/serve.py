@@ -1,0 +1,37 @@
+"""Serves the web application of a configuration file, its engine left out, as the real command would."""
+
+import sys
+from functools import partial
+from pathlib import Path
+
+from ballast_remediator.app import create_app
+from ballast_remediator.config import Config
+from ballast_remediator.store.database import Store
+from ballast_remediator.web.admission import admission
+from kube_ballast import configfile, wsgi
+
+
+class NoEngine:
+    def wake(self) -> None:
+        pass
+
+    def problem(self) -> str | None:
+        return None
+
+
+def service(file: str) -> wsgi.Service:
+    config = configfile.load(Path(file), Config)
+    store = Store(config.store.path)
+    app = create_app(config, engine=NoEngine(), store=store)
+    return wsgi.Service(app.wsgi_app, admission(app, body_bytes=config.limits.body_bytes), store.close)
+
+
+def main(file: str) -> None:
+    config = configfile.load(Path(file), Config)
+    host, port = config.address
+    limits = wsgi.Limits(body_bytes=config.limits.body_bytes)
+    wsgi.serve(partial(service, file), host, port, limits=limits)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,52 @@
+import subprocess
+
+import pytest
+from flask import Flask
+
+from drills.stack.process import tool
+from tests.remediator.web.setting import RecordingEngine, Site
+
+
+def test_the_process_lives(app: Flask) -> None:
+    assert app.test_client().get("/healthz").json == {"status": "ok"}
+
+
+def test_it_is_ready(app: Flask) -> None:
+    assert app.test_client().get("/readyz").json == {"ready": True, "reasons": []}
+
+
+def test_it_says_why_it_is_not_ready(app: Flask, engine: RecordingEngine) -> None:
+    engine.trouble = "the engine has not looked at its runs for 60 s"
+    answer = app.test_client().get("/readyz")
+    assert (answer.status_code, answer.json["reasons"]) == (503, [engine.trouble])
+
+
+def test_metrics_without_a_store_leave_out_what_is_unknown(app: Flask, site: Site) -> None:
+    # A database that is gone from under the process cannot be read by new connections.
+    site.config.store.path.unlink()
+    site.config.store.path.mkdir()
+    client = app.test_client()
+    app.extensions["ballast"].store._engine.dispose()
+    exposed = client.get("/metrics").text
+    assert "ballast_remediator_store_up 0.0" in exposed
+    assert "ballast_remediator_runs" not in exposed
+    assert "ballast_remediator_notifications_unfiled" not in exposed
+    assert client.get("/readyz").status_code == 503
+
+
+@pytest.mark.usefixtures("run_id")
+def test_metrics_show_runs_and_troubles(app: Flask, engine: RecordingEngine, site: Site) -> None:
+    engine.trouble = "stuck"
+    site.tokens.write_text("tokens: []\n")
+    exposed = app.test_client().get("/metrics").text.splitlines()
+    assert 'ballast_remediator_runs{runbook="etcd-free-space",state="awaiting_approval"} 1.0' in exposed
+    assert "ballast_remediator_engine_working 0.0" in exposed
+    assert "ballast_remediator_tokens_file_in_force 0.0" in exposed
+
+
+@pytest.mark.usefixtures("run_id")
+def test_metrics_are_as_prometheus_wants_them(app: Flask) -> None:
+    exposed = app.test_client().get("/metrics").data
+    command = [tool("promtool"), "check", "metrics"]
+    check = subprocess.run(command, input=exposed, capture_output=True, timeout=60, check=False)
+    assert (check.returncode, check.stdout + check.stderr) == (0, b"")
