@@ -91,11 +91,12 @@ def explain(error: grpc.RpcError, endpoint: str, call: str, *, acts: bool, lacks
     if said is not None:
         for words, kind, advice in _SAID_BY_ETCD:
             if said.startswith(words):
-                return kind(endpoint, f"{call}: {said}" + (f"; {advice}" if advice else ""))
+                suffix = f"; {advice}" if advice and (acts or advice is not _OUTCOME_UNKNOWN) else ""
+                return kind(endpoint, f"{call}: {said}{suffix}")
     if code is grpc.StatusCode.DEADLINE_EXCEEDED or (code is grpc.StatusCode.CANCELLED and _RESET in details):
         # etcd knows the deadline too, and resets the stream when its own clock says so first.
         suffix = f"; {_OUTCOME_UNKNOWN}" if acts else ""
-        return Timeout(endpoint, f"{call}: no answer within the deadline{suffix}")
+        return Timeout(endpoint, f"{call}: no answer within the deadline, ours or etcd's own{suffix}")
     if code in _BROKEN:
         hint = _NO_CERTIFICATE if lacks_certificate and code is grpc.StatusCode.UNAVAILABLE else ""
         return _broken(endpoint, f"{call}: {details or code.name}", hint, acts=acts)

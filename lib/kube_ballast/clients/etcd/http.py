@@ -36,8 +36,8 @@ class EtcdHttp:
     def readyz(self, *, timeout: float) -> Health:
         """Whether the member can serve; armed alarms other than CORRUPT do not count.
 
-        ``/readyz`` is there since 3.5.11 and 3.6; before, ``/health?exclude=NOSPACE`` is asked. Without a quorum either
-        takes about 7 s to say so: with a shorter ``timeout`` that shows as Timeout.
+        ``/readyz`` is there since 3.5.11 and 3.6; before, ``/health?exclude=NOSPACE`` is asked. Without a quorum it
+        takes etcd 7 s (5 s and two election timeouts) to say so: with a shorter ``timeout`` that shows as Timeout.
         """
         ends = time.monotonic() + timeout
         answer = self._http.get("/readyz", timeout=timeout)
