@@ -33,8 +33,8 @@ def _generator() -> Path:
     if not (stamp.exists() and stamp.read_text() == digest):
         print("building the environment of the proto generator ...", file=sys.stderr)
         venv.create(ENVIRONMENT, with_pip=True, clear=True)
-        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, "--require-hashes", "--requirement", LOCK], check=True)
+        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, "--require-hashes", "--requirement", str(LOCK)], check=True)
         stamp.write_text(digest)
     return python
 
@@ -42,7 +42,7 @@ def _generator() -> Path:
 def generate(folder: Path) -> tuple[Path, ...]:
     """Writes the generated files below ``folder`` and returns their paths relative to it."""
     folder.mkdir(parents=True, exist_ok=True)
-    protoc = [_generator(), "-m", "grpc_tools.protoc", f"--proto_path={SOURCES}"]
+    protoc = [str(_generator()), "-m", "grpc_tools.protoc", f"--proto_path={SOURCES}"]
     subprocess.run([*protoc, f"--python_out={folder}", f"--pyi_out={folder}", str(PROTO)], check=True)
     return tuple(PROTO.with_name(f"rpc_pb2{suffix}") for suffix in (".py", ".pyi"))
 
