@@ -12,6 +12,7 @@ from typing import Concatenate, Final, NoReturn, ParamSpec
 import click
 from pydantic import TypeAdapter, ValidationError
 
+from ballast_remediator.contract import RunState
 from ballastctl import words
 from ballastctl.token import token
 from kube_ballast import __version__
@@ -104,7 +105,7 @@ _reason = click.option("--reason", required=True, help="Why, in words; it goes i
 
 
 @main.command()
-@click.option("--state", help="Only runs in this state, for example awaiting_approval.")
+@click.option("--state", type=click.Choice([state.value for state in RunState]), help="Only runs in this state.")
 @click.option("--limit", type=click.IntRange(1, 500), default=20, show_default=True, help="At most so many.")
 @_output
 @_connected
@@ -181,7 +182,7 @@ def _asked(connection: Connection, run_id: str, acknowledge: tuple[str, ...]) ->
             f"there is no terminal to ask on: read `ballastctl show {run_id}`, then name the plan with --plan-hash"
         )
     run = connection.remediator.run(run_id, timeout=connection.timeout)
-    if run.state != "awaiting_approval" or run.plan_hash is None:
+    if run.state != RunState.AWAITING_APPROVAL or run.plan_hash is None:
         _fail(f"run {run.id} is {run.state}, not waiting for approval", EXIT_REFUSED)
     _say(words.details(run, now=datetime.now(UTC)))
     missing = [guard for guard in run.to_acknowledge if guard not in acknowledge]
