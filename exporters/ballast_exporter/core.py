@@ -13,7 +13,7 @@ This is the one place that catches every exception: whatever a collector raises 
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import structlog
@@ -65,7 +65,8 @@ class Running:
 class State:
     """What is known of a collector's polls. Times are the clock's monotonic seconds unless they say otherwise.
 
-    ``started`` is set while a poll runs, ``attempted`` once one has ended or has overrun its interval.
+    ``started`` is set while a poll runs, ``attempted`` once one has ended or has overrun its interval. ``rendered`` is
+    the snapshot by content type; a scrape may add to it.
     """
 
     attempted: bool = False
@@ -73,6 +74,7 @@ class State:
     error: str | None = None
     duration_seconds: float | None = None
     snapshot: Snapshot | None = None
+    rendered: dict[str, bytes] = field(default_factory=dict)
     taken: float | None = None
     last_success: float | None = None
     last_success_unix: float | None = None
@@ -88,7 +90,6 @@ class Slot:
         self._running = running
         self._clock = clock
         self._state = State()
-        self._rendered: dict[str, bytes] = {}
         self._formats: dict[str, Format] = {PLAIN.content_type: PLAIN}
         self._busy = threading.Lock()
         self._stream_error: str | None = None
@@ -115,14 +116,13 @@ class Slot:
 
     def render(self, form: Format) -> bytes:
         """The snapshot's families in ``form``; nothing when there is none."""
-        # Both are taken before they are used: the poll's thread replaces them whole.
-        rendered, snapshot = self._rendered, self.state.snapshot
-        if snapshot is None:
+        state = self.state
+        if state.snapshot is None:
             return b""
-        text = rendered.get(form.content_type)
-        if text is None:
-            self._formats[form.content_type] = form
-            text = rendered[form.content_type] = form.render(snapshot.families)
+        text = state.rendered.get(form.content_type)
+        if text is None:  # asked for in this format for the first time
+            self._formats = {**self._formats, form.content_type: form}
+            text = state.rendered[form.content_type] = form.render(state.snapshot.families)
         return text
 
     # -- what the collector's thread does ------------------------------------------------------------------------
@@ -166,12 +166,12 @@ class Slot:
         self, snapshot: Snapshot | None, rendered: dict[str, bytes], error: str | None, duration: float
     ) -> None:
         before, now = self._state, self._clock.monotonic()
-        self._rendered = {} if snapshot is None else rendered
         self._state = State(
             attempted=True,
             error=error,
             duration_seconds=duration,
             snapshot=snapshot,
+            rendered=rendered,
             taken=None if snapshot is None else now,
             last_success=before.last_success if error else now,
             last_success_unix=before.last_success_unix if error else self._clock.time(),

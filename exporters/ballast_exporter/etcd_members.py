@@ -14,8 +14,10 @@ from kube_ballast.clients.etcd.http import EtcdHttp
 from kube_ballast.clients.etcd.types import AlarmKind, Member, MemberMetrics, Status
 from kube_ballast.config import EtcdConfig, EtcdMemberConfig
 
-_MEMBERS_SHARE = 0.6  # of the deadline; what is left is for names
-_GRACE_SECONDS = 0.2  # between a call's own time limit and our giving up on it
+# Shares of the deadline: a call's own time limit, and when we give up on one that does not keep it. The rest is for
+# names.
+_CALL_SHARE = 0.6
+_WAIT_SHARE = 0.75
 T = TypeVar("T")
 
 
@@ -169,8 +171,9 @@ class Cluster:
 
     def ask(self, deadline: Deadline) -> None:
         """Send every question; does not wait."""
-        timeout = _MEMBERS_SHARE * deadline.remaining()
-        self._answers_by = Deadline(deadline.clock() + timeout + _GRACE_SECONDS, deadline.clock)
+        seconds = deadline.remaining()
+        timeout = _CALL_SHARE * seconds
+        self._answers_by = Deadline(deadline.clock() + _WAIT_SHARE * seconds, deadline.clock)
         for status, metrics in zip(self._status, self._metrics, strict=True):
             status.start(self._pool, self._requests, timeout)
             metrics.start(self._pool, self._requests, timeout)

@@ -15,7 +15,7 @@ def span(seconds: float) -> str:
         if seconds >= unit:
             whole, rest = divmod(int(seconds), unit)
             return f"{whole} {name}" + (f" {rest // smaller} {small}" if rest // smaller else "")
-    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"  # noqa: PLR2004
+    return f"{round(seconds, 1):g} s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def row(slot: Slot, now: float) -> Row:
     elif state.error is not None:
         condition, says = "failed", state.error
     elif notes:
-        condition, says = "trouble", "works; some of what it asks gives no answer"
+        condition, says = "trouble", "some of what it asks gives no answer:"
     else:
         condition, says = "ok", "works"
     return Row(
