@@ -33,7 +33,7 @@ def fill(
     keys: int = 8,
     bytes_per_second: float | None = None,
     prefix: str = "/registry/configmaps/drill/filler",
-    progress: Callable[[int], None] = lambda written: None,
+    progress: Callable[[int], None] = lambda _written: None,
     within: float = 3600.0,
 ) -> Filled:
     """Writes ``keys`` keys in turn until etcd answers NOSPACE.

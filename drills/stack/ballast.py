@@ -22,19 +22,29 @@ def start_exporter(
 
 
 def start_remediator(
-    ground: Ground, *, config: str | Mapping[str, object], env: Mapping[str, str] | None = None
+    ground: Ground,
+    *,
+    config: str | Mapping[str, object],
+    env: Mapping[str, str] | None = None,
+    address: str | None = None,
 ) -> Service:
-    """Start a ballast-remediator on a free port; see `_start`."""
-    return _start(ground, "ballast-remediator", config, env)
+    """Start a ballast-remediator, on ``address`` where others know it already; see `_start`."""
+    return _start(ground, "ballast-remediator", config, env, address)
 
 
-def _start(ground: Ground, name: str, config: str | Mapping[str, object], env: Mapping[str, str] | None) -> Service:
+def _start(
+    ground: Ground,
+    name: str,
+    config: str | Mapping[str, object],
+    env: Mapping[str, str] | None,
+    address: str | None = None,
+) -> Service:
     """Write the configuration, start the program, wait for `/readyz`.
 
     A mapping gets `listen: 127.0.0.1:PORT`, and may hold paths and the configuration's own models, such as
     `EtcdCluster.config`; in a text the word LISTEN is replaced by the address.
     """
-    folder, address = ground.data(name), ground.address()
+    folder, address = ground.data(name), address or ground.address()
     if isinstance(config, str):
         text = config.replace(LISTEN_PLACEHOLDER, address)
     else:
