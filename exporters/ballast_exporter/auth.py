@@ -25,6 +25,8 @@ from kube_ballast.wsgi import Answer, Environ
 _REMEMBERED = 128
 _CHECKS_AT_ONCE = 4
 _BCRYPT_MAX_BYTES = 72
+_OPEN = frozenset({"/healthz", "/readyz"})
+"""A kubelet's probes have no password, and these tell no more than collectors' names."""
 _log = structlog.get_logger("ballast_exporter.auth")
 
 
@@ -45,7 +47,7 @@ class Gate:
     def admit(self, environ: Environ) -> Answer | None:
         """A refusal or None."""
         self._reread()
-        if not self._users:
+        if not self._users or environ["PATH_INFO"] in _OPEN:
             return None
         user, password = _credentials(environ.get("HTTP_AUTHORIZATION", ""))
         if user is None:

@@ -15,6 +15,7 @@ Source: exporter-toolkit, docs/web-configuration.md.
 """
 
 import re
+import ssl
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -107,6 +108,11 @@ def load_web_config(path: Path) -> WebConfig:
             files[key] = path.parent / file
             if not files[key].is_file():
                 raise ConfigError((Problem(path, _line_of(path, key), f"{key}: there is no file {files[key]}"),))
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(files["cert_file"], files["key_file"])
+    except OSError as error:  # ssl.SSLError is one
+        reason = f"cert_file and key_file cannot be used: {error.strerror or error}"
+        raise ConfigError((Problem(path, _line_of(path, "cert_file"), reason),)) from error
     return config.model_copy(update={"tls_server_config": config.tls_server_config.model_copy(update=files)})
 
 
