@@ -2,21 +2,21 @@ r"""etcd's space, member by member: what the database takes, what it may take, a
 
 Gives, per member (HELP and TYPE lines left out)::
 
-    ballast_etcd_quota_member_up{etcd_cluster="main",member="etcd-1"} 1
-    ballast_etcd_quota_member_info{etcd_cluster="main",member="etcd-1",endpoint="https://10.0.0.1:2379",
-        member_id="8e9e05c52164694d",version="3.5.30"} 1
+    ballast_etcd_quota_member_info{endpoint="https://10.0.0.1:2379",etcd_cluster="main",member="etcd-1",
+        member_id="8e9e05c52164694d",version="3.5.30"} 1.0
+    ballast_etcd_quota_member_up{etcd_cluster="main",member="etcd-1"} 1.0
     ballast_etcd_quota_db_size_bytes{etcd_cluster="main",member="etcd-1"} 6.291456e+07
     ballast_etcd_quota_db_in_use_bytes{etcd_cluster="main",member="etcd-1"} 2.097152e+07
     ballast_etcd_quota_db_free_bytes{etcd_cluster="main",member="etcd-1"} 4.194304e+07
     ballast_etcd_quota_limit_bytes{etcd_cluster="main",member="etcd-1"} 6.7108864e+07
     ballast_etcd_quota_used_ratio{etcd_cluster="main",member="etcd-1"} 0.9375
-    ballast_etcd_quota_alarm{etcd_cluster="main",member="etcd-1",alarm="NOSPACE"} 0
-    ballast_etcd_quota_alarm{etcd_cluster="main",member="etcd-1",alarm="CORRUPT"} 0
-    ballast_etcd_quota_leader{etcd_cluster="main",member="etcd-1"} 1
-    ballast_etcd_quota_learner{etcd_cluster="main",member="etcd-1"} 0
-    ballast_etcd_quota_raft_term{etcd_cluster="main",member="etcd-1"} 2
-    ballast_etcd_quota_revision{etcd_cluster="main",member="etcd-1"} 4711
-    ballast_etcd_quota_defragmenting{etcd_cluster="main",member="etcd-1"} 0
+    ballast_etcd_quota_leader{etcd_cluster="main",member="etcd-1"} 1.0
+    ballast_etcd_quota_learner{etcd_cluster="main",member="etcd-1"} 0.0
+    ballast_etcd_quota_raft_term{etcd_cluster="main",member="etcd-1"} 2.0
+    ballast_etcd_quota_revision{etcd_cluster="main",member="etcd-1"} 4711.0
+    ballast_etcd_quota_defragmenting{etcd_cluster="main",member="etcd-1"} 0.0
+    ballast_etcd_quota_alarm{alarm="NOSPACE",etcd_cluster="main",member="etcd-1"} 0.0
+    ballast_etcd_quota_alarm{alarm="CORRUPT",etcd_cluster="main",member="etcd-1"} 0.0
 
 What is unknown is absent:
 
