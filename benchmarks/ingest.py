@@ -1,0 +1,317 @@
+"""How fast notifications are on disk, beside the least that could do it: a bare Flask app that commits a row per POST.
+
+Both run as processes of their own under the same server settings; a third process sends. What is compared is measured
+in turns, a few seconds each, so that a noisy machine is noisy for both. Loopback only; about a minute and a half.
+
+The processes: ``python -m benchmarks.ingest bare FOLDER PORT`` and ``… load closed|open URL SECONDS [RATE]``.
+"""
+
+import asyncio
+import hashlib
+import json
+import socket
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final, Protocol
+from urllib.parse import urlsplit
+
+from flask import Flask, request
+
+from ballast_remediator.cli import THREADS
+from kube_ballast import wsgi
+
+CONNECTIONS: Final = 32
+RATE: Final = 100
+OPEN_SECONDS: Final = 30
+WINDOWS: Final = 5
+TURN_SECONDS: Final = 4
+START_SECONDS: Final = 30.0
+ALERTS: Final = 5
+TOKEN: Final = "of-this-benchmark-only"  # noqa: S105 - the server lives as long as the benchmark
+PATH: Final = "/api/v1/alertmanager"
+
+
+class Report(Protocol):
+    """Where the figures go."""
+
+    def at_most(self, name: str, value: float, unit: str, target: float) -> None: ...
+    def at_least(self, name: str, value: float, unit: str, target: float) -> None: ...
+    def shown(self, name: str, value: float, unit: str) -> None: ...
+
+
+def run(report: Report) -> None:
+    """Measures ingest and reports it."""
+    with tempfile.TemporaryDirectory(prefix="ballast-bench-") as folder, ExitStack() as stack:
+        remediator = stack.enter_context(_remediator(Path(folder)))
+        bare = stack.enter_context(_bare(Path(folder)))
+        accepted = _steady(report, remediator, bare)
+        accepted += _highest(report, remediator, bare)
+        report.at_most("ingest_lost", accepted - _rows(Path(folder) / "remediator.db"), "notifications", 0)
+
+
+def _steady(report: Report, remediator: str, bare: str) -> int:
+    """The latency at a fixed rate, counted from when each POST was due. Returns how many were accepted."""
+    latencies = _load("open", remediator, OPEN_SECONDS, RATE)
+    per_window = len(latencies) // WINDOWS
+    windows = [latencies[start : start + per_window] for start in range(0, per_window * WINDOWS, per_window)]
+    p99 = statistics.median(_p99(window) for window in windows)
+    report.at_most("ingest_p99", p99, "seconds", 0.020)
+    report.shown("ingest_p50", statistics.median(latencies), "seconds")
+    report.shown("ingest_p99_floor", _p99(_load("open", bare, OPEN_SECONDS // WINDOWS, RATE)), "seconds")
+    report.at_least("ingest_accepted_at_rate", len(latencies), "notifications", OPEN_SECONDS * RATE)
+    return len(latencies)
+
+
+def _highest(report: Report, remediator: str, bare: str) -> int:
+    """The highest rate of many connections, in turns. Returns how many the remediator accepted."""
+    rates: dict[str, list[float]] = {remediator: [], bare: []}
+    accepted = 0
+    for _ in range(WINDOWS):
+        for url, turns in rates.items():
+            count = len(_load("closed", url, TURN_SECONDS))
+            turns.append(count / TURN_SECONDS)
+            accepted += count if url == remediator else 0
+    ours, floor = (statistics.median(turns) for turns in rates.values())
+    report.shown("ingest_rate", ours, "notifications/s")
+    report.shown("ingest_rate_floor", floor, "notifications/s")
+    report.at_least("ingest_rate_ratio", ours / floor, "ratio", 1.0)
+    return accepted
+
+
+def _p99(latencies: Iterable[float]) -> float:
+    return statistics.quantiles(latencies, n=100)[-1]
+
+
+def _rows(database: Path) -> int:
+    with closing(sqlite3.connect(database)) as connection:
+        return int(connection.execute("SELECT count(*) FROM notifications").fetchone()[0])
+
+
+# --- the two servers ---
+
+
+@contextmanager
+def _remediator(folder: Path) -> Iterator[str]:
+    """The whole program, its engine included. Its etcd, Prometheus and Alertmanager are not there."""
+    port = _free_port()
+    nobody = f"http://127.0.0.1:{_free_port()}"
+    digest = hashlib.sha256(TOKEN.encode()).hexdigest()
+    (folder / "tokens.yaml").write_text(f'tokens: [{{name: bench, role: ingest, sha256: "{digest}"}}]\n')
+    (folder / "policy.yaml").write_text("rules: [{runbook: etcd-free-space, mode: ask}]\n")
+    config = {
+        "listen": f"127.0.0.1:{port}",
+        "store": {"path": str(folder / "remediator.db")},
+        "tokens_file": str(folder / "tokens.yaml"),
+        "policy_file": str(folder / "policy.yaml"),
+        "snapshots": {"directory": str(folder / "snapshots")},
+        "clusters": {
+            "bench": {
+                "etcd": [{"members": [{"endpoint": nobody}]}],
+                "prometheus": {"url": nobody},
+                "alertmanagers": [{"url": nobody}],
+            }
+        },
+    }
+    (folder / "remediator.yaml").write_text(json.dumps(config))  # JSON is YAML
+    program = "from ballast_remediator.cli import main; main()"
+    command = [sys.executable, "-c", program, "--config", str(folder / "remediator.yaml")]
+    with _process(command, port, "/healthz"):
+        yield f"http://127.0.0.1:{port}{PATH}"
+
+
+@contextmanager
+def _bare(folder: Path) -> Iterator[str]:
+    port = _free_port()
+    with _process([sys.executable, "-m", "benchmarks.ingest", "bare", str(folder), str(port)], port, "/"):
+        yield f"http://127.0.0.1:{port}{PATH}"
+
+
+@contextmanager
+def _process(command: list[str], port: int, path: str) -> Iterator[None]:
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        _answers(f"http://127.0.0.1:{port}{path}", process)
+        yield
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def _answers(url: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=2):  # noqa: S310 - our own loopback address
+                return
+        except OSError:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise
+        time.sleep(0.1)
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def bare_app(database: Path) -> wsgi.Service:
+    """The floor: one row, one commit, ``synchronous=FULL``; no token, no look into the body."""
+    app = Flask("bare")
+    local = threading.local()
+    one_writer = threading.Lock()  # without it SQLite's busy handler starves some threads, and the floor is lower
+
+    def connection() -> sqlite3.Connection:
+        if not hasattr(local, "connection"):
+            local.connection = sqlite3.connect(database, timeout=30, isolation_level=None)
+            local.connection.execute("PRAGMA synchronous=FULL")
+        opened: sqlite3.Connection = local.connection
+        return opened
+
+    with closing(sqlite3.connect(database)) as first:
+        first.execute("PRAGMA journal_mode=WAL")
+        first.execute("CREATE TABLE notifications (id INTEGER PRIMARY KEY, received_at REAL, body BLOB)")
+
+    @app.get("/")
+    def alive() -> str:
+        return "ok"
+
+    @app.post(PATH)
+    def keep() -> tuple[str, int]:
+        body = request.get_data(cache=False)
+        with one_writer:
+            connection().execute("INSERT INTO notifications (received_at, body) VALUES (?, ?)", (time.time(), body))
+        return "", 202
+
+    return wsgi.Service(app.wsgi_app)
+
+
+# --- the sender ---
+
+
+def _load(kind: str, url: str, seconds: int, rate: int = 0) -> list[float]:
+    """Seconds from due to answered of each accepted POST, in order, sent by a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.ingest", "load", kind, url, str(seconds), str(rate)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, timeout=seconds + 60, check=True)
+    return [float(one) for one in json.loads(done.stdout)]
+
+
+class _Line:
+    """One kept connection; one request at a time."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._host, self._port = str(parts.hostname), int(parts.port or 80)
+        self._request = _request(parts.path)
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def accepted(self) -> bool:
+        if self._streams is None or self._streams[0].at_eof():  # servers close what was idle for long
+            self.close()
+            self._streams = await asyncio.open_connection(self._host, self._port)
+        reader, writer = self._streams
+        writer.write(self._request)
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0] or 0)
+        await reader.readexactly(length)
+        return head.startswith(b"http/1.1 202")
+
+    def close(self) -> None:
+        if self._streams is not None:
+            self._streams[1].close()
+
+
+def _request(path: str) -> bytes:
+    body = json.dumps(
+        {
+            "version": "4",
+            "receiver": "ballast",
+            "groupKey": "{}:{}",
+            "status": "firing",
+            "externalURL": "http://alertmanager:9093",
+            "truncatedAlerts": 0,
+            "alerts": [
+                {
+                    "status": "firing",
+                    "labels": {
+                        "alertname": "EtcdFreeSpaceNeeded",
+                        "ballast_runbook": "etcd-free-space",
+                        "etcd_cluster": "main",
+                        "severity": "none",
+                        "member": f"etcd-{number}",
+                        "prometheus": "monitoring/k8s",
+                    },
+                    "annotations": {"summary": "etcd main needs its space back", "description": "x" * 200},
+                    "startsAt": "2026-03-01T10:00:00.123456789Z",
+                    "endsAt": "0001-01-01T00:00:00Z",
+                    "generatorURL": "http://prometheus:9090/graph?g0.expr=up",
+                    "fingerprint": f"{number:016x}",
+                }
+                for number in range(ALERTS)
+            ],
+        }
+    ).encode()
+    head = f"POST {path} HTTP/1.1\r\nHost: ballast\r\nAuthorization: Bearer {TOKEN}\r\n"
+    return f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+async def _closed(url: str, seconds: int) -> list[float]:
+    """As fast as ``CONNECTIONS`` go, each sending its next POST when the last is answered."""
+    until = time.perf_counter() + seconds
+    latencies: list[float] = []
+
+    async def one(line: _Line) -> None:
+        while (sent := time.perf_counter()) < until:
+            if await line.accepted():
+                latencies.append(time.perf_counter() - sent)
+        line.close()
+
+    await asyncio.gather(*(one(_Line(url)) for _ in range(CONNECTIONS)))
+    return latencies
+
+
+async def _open(url: str, seconds: int, rate: int) -> list[float]:
+    """``rate`` POSTs a second, whether or not earlier ones are answered."""
+    idle: list[_Line] = []
+    latencies: dict[int, float] = {}
+
+    async def one(number: int, due: float) -> None:
+        line = idle.pop() if idle else _Line(url)
+        if await line.accepted():
+            latencies[number] = time.perf_counter() - due
+        idle.append(line)
+
+    begin = time.perf_counter()
+    async with asyncio.TaskGroup() as group:
+        for number in range(seconds * rate):
+            due = begin + number / rate
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            group.create_task(one(number, due))
+    for line in idle:
+        line.close()
+    return [latencies[number] for number in sorted(latencies)]
+
+
+def _main(what: str, *arguments: str) -> None:
+    if what == "bare":
+        folder, port = arguments
+        service: Callable[[], wsgi.Service] = partial(bare_app, Path(folder) / "bare.db")
+        wsgi.serve(service, "127.0.0.1", int(port), blocking_threads=THREADS)
+    else:
+        kind, url, seconds, rate = arguments
+        sending = _closed(url, int(seconds)) if kind == "closed" else _open(url, int(seconds), int(rate))
+        sys.stdout.write(json.dumps(asyncio.run(sending)))
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])
