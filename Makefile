@@ -8,13 +8,79 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+SUITE ?= all
+POINTS ?= 50
 
 .PHONY: help
 help: ## What can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# --- What a newcomer wants ---
+
+.PHONY: demo
+demo: tools ## Watch a full etcd free itself (KEEP=1 leaves everything running)
+	@$(BIN)/python -m drills.demo
+
+.PHONY: test
+test: tools ## Tests, on real components; a few minutes
+	@$(BIN)/pytest -m "not e2e"
+
+# --- What a change has to pass; .ci/run makes them all ---
+
+.PHONY: lint
+lint: venv ## Style and layers
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports
+
+.PHONY: types
+types: venv ## Strict types
+	@$(BIN)/mypy
+
+.PHONY: check-generated
+check-generated: venv ## Fails, with the difference, when generated files are out of date
+	@$(BIN)/python -m tools.mixin --check
+	@$(BIN)/python -m tools.proto --check
+
+.PHONY: e2e
+e2e: tools ## The demo's story asserted, and the remediator killed at 50 random moments
+	@$(BIN)/pytest -m e2e -s
+
+.PHONY: bench
+bench: tools ## Figures beside their targets (SUITE=all or one of benchmarks/)
+	@$(BIN)/python -m benchmarks $(SUITE)
+
+.PHONY: faults
+faults: tools ## Kill the remediator at random moments (POINTS=50 SEED=n)
+	@$(BIN)/python -m drills.faults.kill --points $(POINTS) $(if $(SEED),--seed $(SEED))
+
+# --- What refreshes committed files ---
+
+.PHONY: format
+format: venv ## Put every file into the house's form
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+.PHONY: generate
+generate: venv ## Everything that is generated and committed: alerts/, dashboards/, the gRPC messages
+	@$(BIN)/python -m tools.mixin
+	@$(BIN)/python -m tools.proto
+
+.PHONY: approve-runbooks
+approve-runbooks: venv ## After a review: record the digests of the runbooks
+	@$(BIN)/python -m ballast_remediator.runbooks.lock
+
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
+
+.PHONY: lock
+lock: venv ## Refresh requirements.lock and tools/proto.lock
+	@$(LOCK) --all-extras --group dev pyproject.toml --output-file requirements.lock
+	@$(LOCK) tools/proto.in --output-file tools/proto.lock
+
+# --- What installs ---
+
 $(STAMP): requirements.lock pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Ballast needs Python 3.11 or newer; set PYTHON=python3.x")'
+	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Ballast needs Python 3.11 or newer; say make PYTHON=python3.x")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing Python packages into $(VENV) ..."
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
@@ -24,54 +90,6 @@ $(STAMP): requirements.lock pyproject.toml
 .PHONY: venv
 venv: $(STAMP) ## Python packages, pinned by hash, in .venv
 
-.PHONY: lock
-lock: venv ## Refresh requirements.lock from pyproject.toml
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-	  --all-extras --group dev pyproject.toml --output-file requirements.lock
-
-.PHONY: lint
-lint: venv ## Style and layers
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/lint-imports
-
-.PHONY: types
-types: venv ## Strict types
-	$(BIN)/mypy
-
 .PHONY: tools
 tools: venv ## Real etcd, Prometheus, Alertmanager, node_exporter in .tools/bin
 	@$(BIN)/python -m tools.fetch
-
-
-# --- Generated files. A generator adds itself to `generate`, and its check to `check-generated`. ---
-.PHONY: generate
-generate: generate-mixin generate-proto ## Everything that is generated and committed
-
-.PHONY: check-generated
-check-generated: check-generated-mixin check-generated-proto ## Fails, with the difference, when generated files are out of date
-
-.PHONY: generate-mixin
-generate-mixin: venv
-	@$(BIN)/python -m tools.mixin
-
-.PHONY: check-generated-mixin
-check-generated-mixin: venv
-	@$(BIN)/python -m tools.mixin --check
-
-.PHONY: generate-proto
-generate-proto: venv
-	@$(BIN)/python -m tools.proto
-
-.PHONY: check-generated-proto
-check-generated-proto: venv
-	@$(BIN)/python -m tools.proto --check
-
-.PHONY: lock-proto
-lock-proto: venv ## Refresh tools/proto.lock from tools/proto.in
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-	  tools/proto.in --output-file tools/proto.lock
-
-.PHONY: approve-runbooks
-approve-runbooks: venv ## Record the digests of the runbooks as reviewed
-	$(BIN)/python -m ballast_remediator.runbooks.lock

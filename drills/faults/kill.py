@@ -24,13 +24,19 @@ from drills.filling import client, fill
 from drills.stack import Scrape, Service, Stack, mountpoint
 from kube_ballast.clients.errors import ClientError
 from kube_ballast.clients.http import HttpClient
+from kube_ballast.clients.prometheus import Prometheus
 from kube_ballast.clients.remediator import Remediator
 from kube_ballast.config import HttpConfig
 
 MIB: Final = 1024 * 1024
 QUOTA: Final = 16 * MIB
-RUN_SECONDS: Final = 7.0
-"""A run takes about this long: the kill falls anywhere in it."""
+OLD_VALUE: Final = bytes(512 * 1024)
+OLD_WRITES: Final = 20
+KINDS: Final = ("snapshot", "compact", "defragment", "disarm", "test-write", "watch-alarm")
+RUN_SECONDS: Final = 5.0
+"""A run takes about this long."""
+AFTER_START: Final = 0.3
+"""Most steps are over sooner than this."""
 FINAL_WITHIN: Final = 120.0
 POLL: Final = 0.1
 TIMEOUT: Final = 3.0
@@ -79,6 +85,7 @@ class Place:
             scrape=[Scrape(job="node-exporter", targets=[node.address], labels={"instance": "here"})],
             scrape_interval="1s",
         )
+        _until_scraped(prometheus.url)
         disk = {"instance": "here", "mountpoint": mountpoint(self.folder)}
         members = [{**member.model_dump(exclude_none=True), "disk": disk} for member in self.etcd.config.members]
         return stack.remediator(
@@ -113,12 +120,21 @@ class Place:
         self.remediator.process.kill()
 
     def fill(self) -> None:
-        """Up to NOSPACE, with the apiserver's note of a revision that may be compacted to."""
+        """Up to NOSPACE; on the way the apiserver's note of a revision that may be compacted to."""
         # Still full where the run before failed: then this point's run takes over what it left.
         with client(self.etcd) as one, suppress(ClientError):
-            revision = one.put(b"compact_rev_key", b"0", timeout=TIMEOUT).revision
-            one.put(b"compact_rev_key", str(revision).encode(), timeout=TIMEOUT)
+            old = [one.put(b"/registry/configmaps/drill/old", OLD_VALUE, timeout=TIMEOUT) for _ in range(OLD_WRITES)]
+            one.put(b"compact_rev_key", str(old[-1].revision).encode(), timeout=TIMEOUT)
         fill(self.etcd, within=60.0)
+
+    def began(self, kind: str, point: int) -> bool:
+        """Whether a step of that kind has begun in the run that one of this point's alerts opened."""
+        with suppress(ClientError):
+            for summary in self._viewer.runs(limit=1, timeout=TIMEOUT):
+                run = self._viewer.run(summary.id, timeout=TIMEOUT)
+                mine = run.alert.labels.get("part", "").startswith(f"{point}-")
+                return mine and any(step.kind == kind and step.intended_at is not None for step in run.steps)
+        return False
 
     def all_final(self) -> bool:
         """Whether there are runs and none of them is open."""
@@ -126,6 +142,14 @@ class Place:
             runs = self._viewer.runs(limit=5, timeout=TIMEOUT)
             return bool(runs) and all(run.state in FINAL for run in runs)
         return False
+
+
+def _until_scraped(prometheus: str) -> None:
+    """Free disk that is unknown would be a person's decision."""
+    client = Prometheus(HttpConfig(url=prometheus))
+    give_up = time.monotonic() + FINAL_WITHIN
+    while not client.query("node_filesystem_avail_bytes", timeout=TIMEOUT) and time.monotonic() < give_up:
+        time.sleep(POLL)
 
 
 def _notification(fingerprint: str) -> bytes:
@@ -160,11 +184,15 @@ def point(place: Place, number: int, chance: random.Random) -> None:
     place.fill()
     place.post(f"{number}-first")
     for round_ in range(chance.choice((1, 1, 1, 2))):
-        # Twice the run's length: the second half of the moments would hit nothing, so stay within it.
-        until = time.monotonic() + chance.uniform(0.0, RUN_SECONDS)
+        # Every other kill aims at a step: most of a run is waiting, and only effects can be half-done.
+        aim, give_up = chance.choice((None, chance.choice(KINDS))), time.monotonic() + RUN_SECONDS
+        moment = chance.uniform(0.0, RUN_SECONDS if aim is None else AFTER_START)
+        while aim is not None and not place.began(aim, number) and time.monotonic() < give_up:
+            time.sleep(POLL / 5)
+        until = time.monotonic() + moment
         while time.monotonic() < until:
             place.post(f"{number}-{round_}-{secrets.token_hex(4)}")
-            time.sleep(min(POLL * 5, max(0.0, until - time.monotonic())))
+            time.sleep(min(POLL, max(0.0, until - time.monotonic())))
         place.kill()
         place.remediator.process.restart()
     place.post(f"{number}-last")
@@ -208,23 +236,19 @@ def report(counts: Counts, seed: int, seconds: float) -> None:
         print(f"    {violation}")
 
 
-def main() -> int:
-    """Exit code 1 when an invariant was violated."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--points", type=int, default=50, help="how many (default: 50)")
-    parser.add_argument("--seed", type=int, default=None, help="repeats the moments of an earlier run")
-    options = parser.parse_args()
-    seed = options.seed if options.seed is not None else secrets.randbelow(10**6)
+def run(points: int, seed: int | None) -> Counts:
+    """Runs so many points; ``seed`` repeats the moments of an earlier run."""
+    seed = secrets.randbelow(10**6) if seed is None else seed
     chance = random.Random(seed)  # noqa: S311 - moments, no secrets
     counts = Counts()
     began = time.monotonic()
-    print(f"seed {seed}: killing the remediator at {options.points} points", flush=True)
+    print(f"seed {seed}: killing the remediator at {points} points", flush=True)
     with Stack() as stack:
         place = Place(stack)
-        for number in range(1, options.points + 1):
+        for number in range(1, points + 1):
             point(place, number, chance)
             counts.points = number
-            if number % 5 == 0 or number == options.points:
+            if number % 5 == 0 or number == points:
                 print(f"  {number} points after {time.monotonic() - began:.0f} s", flush=True)
         place.remediator.process.stop(within=10.0)
         judge(place, counts)
@@ -232,7 +256,16 @@ def main() -> int:
         if counts.violations:
             stack.fail()
             print(f"logs: {stack.logs}")
-    return 1 if counts.violations else 0
+    return counts
+
+
+def main() -> int:
+    """Exit code 1 when an invariant was violated."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--points", type=int, default=50, help="how many (default: 50)")
+    parser.add_argument("--seed", type=int, default=None, help="repeats the moments of an earlier run")
+    options = parser.parse_args()
+    return 1 if run(options.points, options.seed).violations else 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,29 @@
+"""The demo's story, on everything that really runs: etcd fills up and frees itself."""
+
+import pytest
+
+from drills.demo import Terminal
+from drills.space import DEMO, Drill, Phases, start
+from drills.stack import Stack
+
+pytestmark = pytest.mark.e2e
+
+
+def in_order(phases: Phases) -> list[float]:
+    """The phases' moments, in the order in which they have to come."""
+    moments = (phases.warned, phases.nospace, phases.accepted, phases.started, phases.restored, phases.cluster_restored)
+    return [moment for moment in moments if moment is not None]
+
+
+def test_a_full_etcd_is_warned_of_then_frees_itself_and_the_cluster_comes_back(stack: Stack) -> None:
+    terminal = Terminal()
+    drill = Drill(start(stack, DEMO), tell=terminal.tell, progress=terminal.progress)
+
+    phases = drill.play()
+
+    assert drill.run is not None
+    assert drill.run.state == "succeeded", drill.run.reason
+    assert phases.missing == ()
+    assert in_order(phases) == sorted(in_order(phases))
+    defragmented = [step.target for step in drill.run.steps if step.kind == "defragment"]
+    assert sorted(defragmented) == ["etcd-1", "etcd-2", "etcd-3"]
