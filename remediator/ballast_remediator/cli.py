@@ -1,7 +1,6 @@
 """The command ``ballast-remediator``."""
 
 import logging
-import resource
 import sys
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,6 @@ EXIT_FAILED: Final = 1
 EXIT_MISCONFIGURED: Final = 2
 THREADS: Final = 32
 """Requests that wait for the disk at the same time share one commit, so more of them cost little."""
-_OPEN_FILES: Final = 16384
 
 
 @click.command(context_settings={"max_content_width": 100})
@@ -45,7 +43,6 @@ def main(config_file: Path, *, check_config: bool) -> None:
         click.echo(f"{config_file}: no mistake found; tokens {config.tokens_file}, policy {config.policy_file}")
         return
     _store_is_free(config.store.path)
-    _raise_open_files()
     host, port = config.address
     try:
         wsgi.serve(
@@ -94,14 +91,6 @@ def _store_is_free(path: Path) -> None:
 def _fail(words: str) -> NoReturn:
     click.echo(f"ballast-remediator: {words}", err=True)
     sys.exit(EXIT_FAILED)
-
-
-def _raise_open_files() -> None:
-    """A thousand idle connections must not meet the usual soft limit of 1024 files."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _service(config_file: Path) -> wsgi.Service:

@@ -184,8 +184,8 @@ class Remediator:
             return BadResponse(self.url, f"answered {answer.status}, not as a remediator does: {answer.text()[:200]}")
         if answer.status in {404, 409}:
             return Conflict(self.url, words)
-        if answer.status == 503:  # noqa: PLR2004 (the one status of a store that is down)
-            # A commit that took too long may still have happened.
+        if answer.status >= 500:  # noqa: PLR2004 (the class of the server's own faults)
+            # It may have committed before it failed, or after it gave up waiting.
             return Timeout(self.url, words) if acted else Unavailable(self.url, words)
         return BadResponse(self.url, f"answered {answer.status}: {words}")
 
