@@ -68,8 +68,8 @@ class Context:
         return time.monotonic()
 
     def steps(self) -> tuple[StepRecord, ...]:
-        """The run's steps as the store has them."""
-        return self._store.read(reading.steps_of, self.run_id)
+        """The run's steps as the store has them; waits while the store is down."""
+        return self._patiently(lambda: self._store.read(reading.steps_of, self.run_id))
 
     def record(self, operation: Callable[Concatenate[Any, str, int, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Writes as the run's owner, and keeps trying while the store is down.
@@ -80,11 +80,14 @@ class Context:
             Fenced: somebody else owns the run.
             Stopped: the process shuts down.
         """
+        return self._patiently(lambda: self._store.write(operation, self.run_id, self._token, *args, **kwargs))
+
+    def _patiently(self, ask: Callable[[], R]) -> R:
         while True:
             try:
-                return self._store.write(operation, self.run_id, self._token, *args, **kwargs)
+                return ask()
             except StoreUnavailable as error:
-                log.warning("checkpoint_waits", run=self.run_id, reason=str(error))
+                log.warning("run_waits_for_store", run=self.run_id, reason=str(error))
                 self.wait(PAUSE)
 
 
@@ -99,15 +102,15 @@ class Executor:
     def execute(self, run: Run, token: int) -> None:
         """Carries the run to a final state, or leaves it as it is when this process has to stop."""
         context = Context(self._store, run, token, self._stopping)
-        runbook = self._runbooks[run.target.runbook]
         try:
-            outcome, words = self._outcome(run, runbook, context)
+            outcome, words = self._outcome(run, context)
             context.record(runs.advance, outcome, words)
         except (Stopped, runs.Fenced) as error:
             log.info("run_left", run=run.id, reason=str(error))
 
-    def _outcome(self, run: Run, runbook: Runbook[Any], context: Context) -> tuple[RunState, str]:
+    def _outcome(self, run: Run, context: Context) -> tuple[RunState, str]:
         try:
+            runbook = self._runbook(run.target.runbook)
             if run.state is not RunState.VERIFYING:
                 for step in context.steps():
                     if step.done_at is None:
@@ -123,6 +126,14 @@ class Executor:
         except Exception as error:
             log.exception("runbook_fault", run=run.id)
             return RunState.FAILED, f"a fault in the runbook itself: {error!r}. Please report it"
+
+    def _runbook(self, name: str) -> Runbook[Any]:
+        found = self._runbooks.get(name)
+        if found is None:
+            raise StepFailed(
+                f"{name} was under way and is not approved any more: see which steps are done, and let a person finish"
+            )
+        return found
 
     def _carry_out(self, record: StepRecord, step: Step, context: Context) -> None:
         """Observes until it can be told, then acts; whatever fails on the way is looked at again."""
@@ -142,7 +153,8 @@ class Executor:
                 context.wait(PAUSE)
                 continue
             if context.record(runs.intend, record.ordinal) > ATTEMPTS:
-                raise StepFailed(f"step {record.ordinal} ({record.spec.words}) failed {ATTEMPTS} times: {failure}")
+                last = "each time this process ended in the middle of it" if failure is None else f"at last: {failure}"
+                raise StepFailed(f"step {record.ordinal} ({record.spec.words}) failed {ATTEMPTS} times; {last}")
             try:
                 done = step.act(record.spec, context)
             except ClientError as error:

@@ -63,7 +63,9 @@ class Intake:
                 log.warning("cut_off_alerts_unknown", reason=str(error), truncated=payload.truncated)
                 continue
             for status in statuses:
-                if RUNBOOK_LABEL in status.labels and status.fingerprint not in known:
+                # Alertmanager sends nobody a silenced alert, and what a person silenced is not acted on.
+                wanted = RUNBOOK_LABEL in status.labels and not status.silenced_by
+                if wanted and status.fingerprint not in known:
                     found[status.fingerprint] = Alert(
                         status.fingerprint,
                         status.labels,

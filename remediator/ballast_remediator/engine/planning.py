@@ -101,6 +101,8 @@ class Planner:
                 run.id,
                 RunState.PLANNING,
                 words=f"what would be done changed since it was approved (plan hash {outcome.plan_hash[:12]}…)",
+                # Nobody has seen the new plan: it gets a deadline of its own.
+                expires_at=None,
             )
             return None
         target = run.target

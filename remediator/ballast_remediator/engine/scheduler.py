@@ -3,7 +3,8 @@
 import threading
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from typing import Any, Final
 
 import structlog
@@ -47,6 +48,7 @@ class Engine:
         self._due = threading.Event()
         self._busy: set[str] = set()
         self._busy_lock = threading.Lock()
+        self._working: set[Future[None]] = set()
         self._intake = Intake(store, runbooks, alertmanagers, cooldown=settings.cooldown)
         self._planner = Planner(store, runbooks, reviewed, policy, settings)
         self._executor = Executor(store, runbooks, self._stopping)
@@ -61,10 +63,13 @@ class Engine:
 
     def stop(self, timeout: float) -> None:
         """Lets each step end at its next pause, within ``timeout`` seconds. What does not is taken over later."""
+        give_up = time.monotonic() + timeout
         self._stopping.set()
         self._due.set()
-        self._thread.join(timeout)
+        if self._thread.is_alive():
+            self._thread.join(timeout)
         self._pool.shutdown(wait=False, cancel_futures=True)
+        wait(tuple(self._working), max(0.0, give_up - time.monotonic()))
 
     def wake(self) -> None:
         """Something is due now: a notification was accepted, a person decided."""
@@ -107,22 +112,29 @@ class Engine:
             if run.id in self._busy:
                 return
             self._busy.add(run.id)
-        self._pool.submit(self._advance, run.id)
+        work = self._pool.submit(self._advance, run.id)
+        self._working.add(work)
+        work.add_done_callback(self._working.discard)
 
     def _advance(self, run_id: str) -> None:
+        moved = False
         try:
             run = self._store.read(reading.run, run_id)
             if run is not None and not run.final:
                 self._step(run)
+            moved = True
         except (StoreUnavailable, runs.NotPossible) as error:
-            # A person was quicker, or the store is down: the next look decides anew.
+            # A person was quicker, or the store is down: the next look, a tick later, decides anew.
             log.info("run_waits", run=run_id, reason=str(error))
-        except Exception:
+        except Exception as error:
             log.exception("engine_fault", run=run_id)
+            with suppress(StoreUnavailable, runs.NotPossible):
+                self._store.write(runs.give_up, run_id, words=f"a fault of the runbook or a guard: {error!r}")
         finally:
             with self._busy_lock:
                 self._busy.discard(run_id)
-            self._due.set()
+            if moved:
+                self._due.set()
 
     def _step(self, run: Run) -> None:
         if run.state in {RunState.RECEIVED, RunState.PLANNING}:

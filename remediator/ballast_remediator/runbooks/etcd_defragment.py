@@ -104,8 +104,8 @@ class Defragment:
         measured = context.facts("defragment").get("bytes_per_second")
         rate = measured if isinstance(measured, float) else float(self._settings.defrag_bytes_per_second)
         return (
-            quorum_survives(state),
             no_corruption(state),
+            quorum_survives(state),
             nobody_disturbs(state),
             disk_suffices.disk_suffices(state),
             stall_fits.stall_fits(

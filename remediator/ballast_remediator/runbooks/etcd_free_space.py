@@ -34,7 +34,14 @@ from ballast_remediator.guards.quorum_survives import quorum_survives
 from ballast_remediator.guards.quota_is_known import quota_is_known
 from ballast_remediator.guards.version_is_safe import version_is_safe
 from ballast_remediator.guards.watchers_keep_up import watchers_keep_up
-from ballast_remediator.runbooks import etcd_alarm, etcd_compact, etcd_defragment, etcd_leases, etcd_snapshot
+from ballast_remediator.runbooks import (
+    etcd_alarm,
+    etcd_compact,
+    etcd_defragment,
+    etcd_leases,
+    etcd_limits,
+    etcd_snapshot,
+)
 from ballast_remediator.runbooks.etcd_limits import ENOUGH, WELL_UNDER
 from kube_ballast.analysis.etcd import EtcdState, MemberState, predicted_stall, used_ratio
 from kube_ballast.analysis.words import duration, percent, size
@@ -60,7 +67,7 @@ class EtcdFreeSpace:
 
     name = NAME
     target_label = "etcd_cluster"
-    sources = (etcd_snapshot, etcd_compact, etcd_defragment, etcd_alarm, etcd_leases)
+    sources = (etcd_snapshot, etcd_compact, etcd_defragment, etcd_alarm, etcd_leases, etcd_limits)
     permissions = Permissions(
         etcd=("maintenance: status, alarm, defragment, snapshot, move leader", "kv: compact, put and delete test_key"),
         prometheus=("query",),
@@ -105,8 +112,9 @@ class EtcdFreeSpace:
             }
         )
         self.guards: tuple[WorldGuard[World], ...] = (
-            lambda world: quorum_survives(world.state),
+            # First, since CORRUPT also makes every member unready: the words have to name the cause.
             lambda world: no_corruption(world.state),
+            lambda world: quorum_survives(world.state),
             lambda world: version_is_safe(world.state, accept_unsafe=settings.accept_unsafe_versions),
             lambda world: nobody_disturbs(world.state),
             lambda world: quota_is_known(world.state),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 from ballast_remediator.config import EtcdFreeSpaceSettings, SnapshotsConfig
 from ballast_remediator.connections import EtcdCluster
@@ -64,5 +65,5 @@ class TakeSnapshot:
 
 
 def _prefix(target: Target) -> str:
-    """Names come from labels: only what the configuration knows gets this far, but no name may leave the folder."""
-    return f"{target.cluster}-{target.name}-".replace("/", "_")
+    """No two targets share one, whatever their names are: else one would count, and delete, the other's snapshots."""
+    return f"{quote(target.cluster, safe='')}@{quote(target.name, safe='')}@"

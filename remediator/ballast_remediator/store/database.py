@@ -8,6 +8,7 @@ from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -36,8 +37,11 @@ class Store:
         self._engine = _sqlite(path)
         try:
             _migrate(self._engine)
-        except (SQLAlchemyError, OSError) as error:
-            raise StoreUnavailable(f"{path} cannot be opened: {error.__cause__ or error}") from error
+        except (SQLAlchemyError, OSError, CommandError) as error:
+            self._engine.dispose()
+            os.close(self._lock_file)
+            newer = f"a newer version wrote it ({error})" if isinstance(error, CommandError) else None
+            raise StoreUnavailable(f"{path} cannot be opened: {newer or error.__cause__ or error}") from error
         self._writer = Writer(self._engine)
 
     def write(self, operation: Callable[Concatenate[Connection, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:

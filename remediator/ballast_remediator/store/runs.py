@@ -24,6 +24,8 @@ from ballast_remediator.store.audit import append
 from ballast_remediator.store.schema import locks, runs, steps
 
 ENGINE: Final = "engine"
+AFTER_FAULT: Final = 30.0
+"""Seconds a run rests after a fault of the program."""
 
 
 class Fenced(Exception):
@@ -75,6 +77,15 @@ def postpone(connection: Connection, run_id: str, *, seconds: float, words: str)
     )
     if before != words:
         append(connection, run_id=run_id, event="waiting", actor=ENGINE, words=words)
+
+
+def give_up(connection: Connection, run_id: str, *, words: str) -> None:
+    """After a fault of the program, not of the world: planning ends, and what is queued rests before the next try."""
+    state = connection.execute(select(runs.c.state).where(runs.c.id == run_id)).scalar_one()
+    if state == RunState.PLANNING:
+        transition(connection, run_id, RunState.FAILED, words=f"{words}. Nothing was done. Please report it")
+    else:
+        postpone(connection, run_id, seconds=AFTER_FAULT, words=words)
 
 
 def keep_plan(

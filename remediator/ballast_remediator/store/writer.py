@@ -12,13 +12,24 @@ from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
 
 R = TypeVar("R")
 Operation = Callable[[Connection], R]
 
 GROUP: Final = 256
 """Writes per transaction at most, so that the first of them does not wait for the last for long."""
+
+
+_OF_THE_OPERATION: Final = (IntegrityError, DataError, InterfaceError, ProgrammingError)
+"""What an operation's own content is to blame for; any other error is the disk's or the database's."""
 
 
 class StoreUnavailable(Exception):
@@ -87,11 +98,9 @@ def _attempt(connection: Connection, operation: Operation[R], future: Future[R])
     savepoint = connection.begin_nested()
     try:
         value = operation(connection)
-    except SQLAlchemyError as error:
-        if not isinstance(error, IntegrityError):
+    except Exception as error:
+        if isinstance(error, DBAPIError) and not isinstance(error, _OF_THE_OPERATION):
             raise  # the disk or the database, not this operation: nobody in the group is served
-        return _rolled_back(savepoint.rollback, future, error)
-    except Exception as error:  # noqa: BLE001 - the caller's own error, handed to the caller
         return _rolled_back(savepoint.rollback, future, error)
     savepoint.commit()
     return lambda: future.set_result(value)

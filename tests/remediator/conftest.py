@@ -1,0 +1,50 @@
+"""What the tests of the remediator's core share."""
+
+import resource
+from collections.abc import Iterator
+
+import pytest
+
+from ballast_remediator.engine import execution, planning
+from ballast_remediator.runbooks import etcd_compact, etcd_leases
+from drills.stack import EtcdCluster, Stack
+from tests.remediator import chain
+from tests.remediator.doubles import FakePrometheus, http_server
+
+
+@pytest.fixture(autouse=True)
+def looks_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How often the world is looked at again is chosen for etcds of gigabytes."""
+    monkeypatch.setattr(planning, "RETRY", 0.2)
+    monkeypatch.setattr(etcd_compact, "READING_PAUSE", 0.1)
+    monkeypatch.setattr(etcd_leases, "PAUSE", 0.2)
+    monkeypatch.setattr(execution, "PAUSE", 0.2)
+
+
+@pytest.fixture(scope="session")
+def full_etcd(session_stack: Stack) -> EtcdCluster:
+    """Three members, full: for the tests that see a run refused, which leaves etcd as it is."""
+    return chain.full(session_stack)
+
+
+@pytest.fixture
+def prometheus() -> FakePrometheus:
+    """Knows of ample disk and of revision 1; a test may change what it knows."""
+    return FakePrometheus(node_filesystem_avail_bytes=1e12, ballast_etcd_quota_revision=1)
+
+
+@pytest.fixture
+def prometheus_url(prometheus: FakePrometheus) -> Iterator[str]:
+    with http_server(prometheus) as url:
+        yield url
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """No file of this process may grow over 4 MiB, as on a disk that is nearly full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4 * chain.MIB, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
