@@ -10,9 +10,10 @@ import structlog
 
 from ballast_exporter import app, logs
 from ballast_exporter.collectors import COLLECTORS
-from ballast_exporter.config import Config, split_address
+from ballast_exporter.config import Config
 from ballast_exporter.webconfig import WebConfig, load_web_config, server_tls
 from kube_ballast import __version__, wsgi
+from kube_ballast.config import split_address
 from kube_ballast.configfile import ConfigError, load
 
 EXIT_FAILED: Final = 1

@@ -50,6 +50,28 @@ def _http_url(value: str) -> str:
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 
 
+_PORTS = range(1, 65536)
+
+
+def split_address(value: str) -> tuple[str, int]:
+    """``HOST:PORT`` in two; the host is empty for every address. Raises ValueError."""
+    host, colon, port = value.rpartition(":")
+    if not colon or not (port.isascii() and port.isdigit()) or int(port) not in _PORTS:
+        raise ValueError(f"{value!r} is no address of the form HOST:PORT, for example 127.0.0.1:9790 or :9790")
+    bare = host.removeprefix("[").removesuffix("]")
+    if (":" in bare) != (host != bare):
+        raise ValueError(f"{value!r}: an IPv6 address, and nothing else, is written in brackets")
+    return bare, int(port)
+
+
+def _address(value: str) -> str:
+    split_address(value)
+    return value
+
+
+ListenAddress = Annotated[str, AfterValidator(_address)]
+
+
 class Model(BaseModel):
     """A part of a configuration file: unknown keys are mistakes, values never change."""
 

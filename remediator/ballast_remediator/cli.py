@@ -15,6 +15,7 @@ from ballast_remediator.store.database import Store, StoreInUse
 from ballast_remediator.store.writer import StoreUnavailable
 from ballast_remediator.tokens import TokensFile
 from kube_ballast import __version__, configfile, wsgi
+from kube_ballast.config import split_address
 
 EXIT_FAILED: Final = 1
 EXIT_MISCONFIGURED: Final = 2
@@ -43,7 +44,7 @@ def main(config_file: Path, *, check_config: bool) -> None:
         click.echo(f"{config_file}: no mistake found; tokens {config.tokens_file}, policy {config.policy_file}")
         return
     _store_is_free(config.store.path)
-    host, port = config.address
+    host, port = split_address(config.listen)
     try:
         wsgi.serve(
             partial(_service, config_file),

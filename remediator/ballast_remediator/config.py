@@ -14,34 +14,13 @@ The smallest one that runs::
         alertmanagers: [{url: http://alertmanager:9093}]
 """
 
-import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
-from pydantic import AfterValidator, ByteSize, Field, FilePath, field_validator
+from pydantic import ByteSize, Field, FilePath, field_validator
 
-from kube_ballast.config import Duration, EtcdConfig, HttpConfig, Model
-
-_PORTS = 65536
-
-
-class Address(NamedTuple):
-    """Where the server listens."""
-
-    host: str
-    port: int
-
-
-def _address(value: str) -> str:
-    host, _, port = value.rpartition(":")
-    if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < _PORTS:
-        raise ValueError(f"{value!r} is no address of the form HOST:PORT, for example 127.0.0.1:9791 or [::1]:9791")
-    if ":" in host:
-        if not (host.startswith("[") and host.endswith("]")):
-            raise ValueError(f"{value!r}: write an IPv6 address in brackets, for example [::1]:9791")
-        ipaddress.IPv6Address(host[1:-1])
-    return value
+from kube_ballast.config import Duration, EtcdConfig, HttpConfig, ListenAddress, Model
 
 
 class ServerTLS(Model):
@@ -137,7 +116,7 @@ class Limits(Model):
 class Config(Model):
     """The whole file."""
 
-    listen: Annotated[str, AfterValidator(_address)] = "127.0.0.1:9791"
+    listen: ListenAddress = "127.0.0.1:9791"
     tls: ServerTLS | None = None
     store: StoreConfig
     tokens_file: FilePath
@@ -147,9 +126,3 @@ class Config(Model):
     runbooks: RunbooksConfig = RunbooksConfig()
     engine: EngineSettings = EngineSettings()
     limits: Limits = Limits()
-
-    @property
-    def address(self) -> Address:
-        """``listen`` in its parts."""
-        host, _, port = self.listen.rpartition(":")
-        return Address(host.strip("[]"), int(port))

@@ -9,6 +9,7 @@ from ballast_remediator.config import Config
 from ballast_remediator.store.database import Store
 from ballast_remediator.web.admission import admission
 from kube_ballast import configfile, wsgi
+from kube_ballast.config import split_address
 
 
 class NoEngine:
@@ -28,7 +29,7 @@ def service(file: str) -> wsgi.Service:
 
 def main(file: str) -> None:
     config = configfile.load(Path(file), Config)
-    host, port = config.address
+    host, port = split_address(config.listen)
     limits = wsgi.Limits(body_bytes=config.limits.body_bytes)
     wsgi.serve(partial(service, file), host, port, limits=limits)
 

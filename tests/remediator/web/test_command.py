@@ -42,7 +42,7 @@ def test_a_good_configuration_is_said_to_be(site: Site) -> None:
         ("limits:", "limit:", ":11: limit: unknown key"),
         ("limits: {body_bytes: 64KiB}", "engine: {workers: many}", ":11: engine.workers: "),
         ("listen: 127.0.0.1:", "listen: 127.0.0.1", ":1: listen: "),
-        ("listen: 127.0.0.1:", "listen: ::1:", "write an IPv6 address in brackets"),
+        ("listen: 127.0.0.1:", "listen: ::1:", "an IPv6 address, and nothing else, is written in brackets"),
         ("/tokens.yaml", "/missing.yaml", ":3: tokens_file: "),
         ("production:\n", "production:\n    region: x\n", ":8: clusters.production.region: unknown key"),
         ("limits: {body_bytes: 64KiB}", "runbooks: {etcd-free-space: {patience: soon}}", "'soon' is no duration"),
