@@ -34,6 +34,10 @@
             group_by: ['...'],
             group_wait: '0s',
             group_interval: '30s',
+            // The remediator gives up on a run when what is in its way (somebody's snapshot, a member that restarts) stays
+            // for minutes; a repeat makes it look again. It costs one request and notifies nobody. Alertmanager sends it at
+            // the next group_interval, so give a multiple of that.
+            repeat_interval: '5m',
             continue: true,
           },
         ],

@@ -136,7 +136,11 @@ local promql = import '../lib/promql.libsonnet';
           labels: { ballast_runbook: 'etcd-free-space', severity: 'none' },
           annotations: {
             summary: 'Asks the remediator to free space in etcd.',
-            description: names.subject + ' has raised NOSPACE; runbook etcd-free-space answers.',
+            description: names.subject
+                         + ' has raised NOSPACE. Ballast\'s remediator answers with the runbook etcd-free-space: a snapshot, '
+                         + 'compaction, defragmentation of one member at a time (which answers nobody meanwhile), the leader '
+                         + 'last; then it lifts the alarm. Its policy says whether it does so by itself, waits for an approval '
+                         + '(the default) or only tells what it would do: see ballastctl runs. People are told by EtcdNoSpace.',
           },
         },
       ]),

@@ -7,7 +7,7 @@ local promql = import '../lib/promql.libsonnet';
   },
 
   local config = $._config,
-  local names = config { exporter: config.ballastExporterSelector },
+  local names = config { exporter: config.ballastExporterSelector, etcd: promql.etcdLabels(config) },
   local cluster = '{{ with $labels.%(clusterLabel)s }} in cluster "{{ . }}"{{ end }}' % names,
   local consequence = ' Ballast\'s alerts that need it stay silent whatever happens, and nothing is remedied.',
 
@@ -45,7 +45,19 @@ local promql = import '../lib/promql.libsonnet';
           |||,
           config.blindFor,
           'Collector {{ $labels.collector }}' + cluster + ' fails on every poll.' + consequence
-          + ' The exporter\'s start page and log give the reason; it is mostly a certificate or a network policy.',
+          + ' The exporter\'s start page and log give the reason; it is mostly an expired certificate or a changed password.',
+        ),
+        // A member that is down is data, and so the collector succeeds although no number about this etcd is left.
+        blind(
+          'etcd_unreachable',
+          |||
+            max by (%(etcd)s) (ballast_etcd_quota_member_up{%(exporter)s}) == 0
+          |||,
+          config.blindFor,
+          'No member of ' + promql.subject(config) + ' answers ballast-exporter.' + consequence
+          + ' If the apiserver answers, etcd does too, and the path from the exporter to it is cut: look at network policies, '
+          + 'firewalls and the configured endpoints. If it does not, etcd is down: look at its members. The exporter\'s start '
+          + 'page names the error of each.',
         ),
         blind(
           'data_stale',

@@ -128,7 +128,10 @@ def scenarios() -> list[Scenario]:
 
 
 def _series(samples: list[Mapping[str, Any]]) -> tuple[Mapping[str, str], ...]:
-    return tuple(
-        {matcher.name: matcher.value for matcher in promql_parser.parse(sample["labels"]).matchers.matchers}
-        for sample in samples
-    )
+    return tuple(_labels(sample["labels"]) for sample in samples)
+
+
+def _labels(series: str) -> Mapping[str, str]:
+    selector = promql_parser.parse(series)
+    assert isinstance(selector, promql_parser.VectorSelector), series
+    return {matcher.name: matcher.value for matcher in selector.matchers.matchers}

@@ -2,7 +2,9 @@
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
+import promql_parser
 import pytest
 from ruamel.yaml import YAML
 
@@ -28,7 +30,7 @@ def test_promtool_finds_no_fault_in_the_rules(path: Path) -> None:
     run("promtool", "check", "rules", "--lint=all", "--lint-fatal", str(path))
 
 
-def assembled() -> dict[str, object]:
+def assembled() -> dict[str, Any]:
     """Our route and our inhibit rules, put together as a user would."""
     return {
         **load(ALERTS / "alertmanager-route-example.yaml"),
@@ -40,6 +42,14 @@ def test_alertmanager_accepts_the_route_with_the_inhibit_rules(tmp_path: Path) -
     config = tmp_path / "alertmanager.yml"
     YAML().dump(assembled(), config)
     run("amtool", "check-config", str(config))
+
+
+def test_a_repeat_comes_when_it_says() -> None:
+    """Alertmanager looks for repeats once a group_interval, so what is no multiple of it comes late."""
+    route = assembled()["route"]["routes"][0]
+    repeat, interval = (promql_parser.parse_duration(route[key]) for key in ("repeat_interval", "group_interval"))
+    assert repeat > interval
+    assert not repeat % interval
 
 
 def test_an_action_alert_reaches_the_remediator_and_goes_on(tmp_path: Path) -> None:
