@@ -51,25 +51,41 @@ local variable(name, label, query, hide=0) = {
     fieldConfig: { defaults: { unit: unit }, overrides: [] },
   },
 
-  // One value, large and coloured.
-  big(title, description, targets, unit, thresholds, empty='no data')::
+  // What one value means in words.
+  word(value, text, colour):: { type: 'value', options: { [std.toString(value)]: { text: text, color: colour, index: 0 } } },
+
+  // One value, large and coloured, with the name of its series where a target gives it a legend.
+  big(title, description, targets, unit, thresholds, words=[])::
     panel('stat', title, description, targets, unit) {
-      fieldConfig+: { defaults+: { thresholds: thresholds, noValue: empty, color: { mode: 'thresholds' } } },
+      fieldConfig+: {
+        defaults+: {
+          thresholds: thresholds,
+          // Without it Grafana paints what is missing in the colour of the lowest threshold: green, or red, for no reason.
+          mappings: words + [
+            { type: 'special', options: { match: 'null', result: { text: 'unknown', color: '#808080', index: 1 } } },
+          ],
+          // The same without mappings; and durations are empty in some versions of Grafana when no decimals are given.
+          noValue: 'unknown',
+          [if unit == 'dtdurations' then 'decimals']: 1,
+          color: { mode: 'thresholds' },
+        },
+      },
       options: {
         colorMode: 'background',
         graphMode: 'none',
         justifyMode: 'center',
-        textMode: 'value',
+        textMode: if targets[0].legendFormat == '' then 'value' else 'value_and_name',
         reduceOptions: { calcs: ['lastNotNull'], fields: '', values: false },
       },
     },
 
-  // Lines over time.
-  lines(title, description, targets, unit, min=0)::
+  // Lines over time. empty: what it means when there are none, where that is no fault.
+  lines(title, description, targets, unit, min=0, empty=null)::
     panel('timeseries', title, description, targets, unit) {
       fieldConfig+: {
         defaults+: {
           [if min != null then 'min']: min,
+          [if empty != null then 'noValue']: empty,
           color: { mode: 'palette-classic' },
           custom: { drawStyle: 'line', lineWidth: 1, fillOpacity: 8, showPoints: 'never', spanNulls: false },
         },
@@ -80,14 +96,22 @@ local variable(name, label, query, hide=0) = {
       },
     },
 
-  // A dashed line without fill, for limits.
-  dashed(legend, colour):: {
+  local override(legend, properties) = {
     matcher: { id: 'byRegexp', options: legend },
-    properties: [
-      { id: 'custom.lineStyle', value: { fill: 'dash', dash: [10, 8] } },
-      { id: 'custom.fillOpacity', value: 0 },
-      { id: 'color', value: { mode: 'fixed', fixedColor: colour } },
-    ],
+    properties: [{ id: property, value: properties[property] } for property in std.objectFields(properties)],
+  },
+  // Three looks that are told apart without the legend: a limit, a hull and what fills it.
+  dashed(legend, colour)::
+    override(legend, {
+      'custom.lineStyle': { fill: 'dash', dash: [10, 8] },
+      'custom.fillOpacity': 0,
+      color: { mode: 'fixed', fixedColor: colour },
+    }),
+  bold(legend):: override(legend, { 'custom.lineWidth': 2, 'custom.fillOpacity': 0 }),
+  filled(legend):: override(legend, { 'custom.lineWidth': 0, 'custom.fillOpacity': 25 }),
+  // The background coloured by the thresholds, cut off at `max`.
+  zones(max, thresholds):: {
+    fieldConfig+: { defaults+: { max: max, thresholds: thresholds, custom+: { thresholdsStyle: { mode: 'area' } } } },
   },
 
   // A horizontal band per series whose colour is its state. states: [[value, text, colour], …]

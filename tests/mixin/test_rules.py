@@ -1,6 +1,5 @@
 """The generated files, judged by Prometheus' and Alertmanager's own programs."""
 
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +7,8 @@ import promql_parser
 import pytest
 from ruamel.yaml import YAML
 
-from tests.mixin.generated import ALERTS, PROMTOOL_TESTS, ROOT, RULE_FILES, load
-
-BIN = ROOT / ".tools" / "bin"
-
-
-def run(program: str, *arguments: str) -> None:
-    path = BIN / program
-    assert path.exists(), f"{path} is missing: run `make tools`"
-    result = subprocess.run([path, *arguments], capture_output=True, text=True, timeout=60, check=False)
-    assert result.returncode == 0, result.stdout + result.stderr
+from tests.mixin.generated import ALERTS, PROMTOOL_TESTS, RULE_FILES, load
+from tests.mixin.programs import run
 
 
 @pytest.mark.parametrize("path", PROMTOOL_TESTS, ids=lambda path: path.stem)

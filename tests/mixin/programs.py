@@ -1,0 +1,15 @@
+"""Prometheus' and Alertmanager's own programs, which judge what was generated."""
+
+import subprocess
+
+from tests.mixin.generated import ROOT
+
+BIN = ROOT / ".tools" / "bin"
+
+
+def run(program: str, *arguments: str) -> None:
+    """Fails with the program's own words."""
+    path = BIN / program
+    assert path.exists(), f"{path} is missing: run `make tools`"
+    result = subprocess.run([path, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
