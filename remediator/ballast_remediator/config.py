@@ -102,7 +102,7 @@ class EngineSettings(Model):
     evidence_valid: Duration = 30.0
     """Seconds for which what was observed may be acted on."""
     cooldown: Duration = 1800.0
-    """Seconds a target rests after a run on it failed."""
+    """Seconds a target rests after a run on it failed or a person rejected it."""
     approval_expires: Duration = 1800.0
     """Seconds a plan waits for a person."""
 

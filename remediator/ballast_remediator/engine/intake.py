@@ -1,6 +1,7 @@
 """Files accepted notifications: which alert is about which target."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -36,12 +37,15 @@ class Intake:
         self._alertmanagers = alertmanagers
         self._cooldown = cooldown
 
-    def file_all(self) -> None:
-        """Files what was accepted, oldest first."""
-        while notifications := self._store.read(inbox.unfiled):
-            for notification in notifications:
-                findings = tuple(self._finding(alert) for alert in self._alerts(notification))
-                self._store.write(inbox.file, notification, findings, cooldown=self._cooldown)
+    def file(self) -> bool:
+        """Files what was accepted, oldest first, as much as one commit takes; whether there may be more."""
+        batch = self._store.read(inbox.unfiled)
+        if not batch:
+            return False
+        alerts = (alert for notification in batch for alert in self._alerts(notification))
+        findings = tuple(replace(self._finding(alert), times=times) for alert, times in _in_a_row(alerts))
+        self._store.write(inbox.file, batch, findings, cooldown=self._cooldown)
+        return len(batch) == inbox.BATCH
 
     def _alerts(self, notification: Notification) -> tuple[Alert, ...]:
         try:
@@ -92,3 +96,16 @@ class Intake:
         if not target:
             return inbox.Finding(alert, None, f"the alert has no label {runbook.target_label}: its target is unknown")
         return inbox.Finding(alert, Target(cluster, name, target))
+
+
+def _in_a_row(alerts: Iterable[Alert]) -> Iterable[tuple[Alert, int]]:
+    """Each alert once for as long as it does not change between firing and resolved, with how often it came."""
+    rows: list[list[Alert]] = []
+    latest: dict[str, list[Alert]] = {}
+    for alert in alerts:
+        row = latest.get(alert.fingerprint)
+        if row is None or row[0].firing != alert.firing:
+            row = latest[alert.fingerprint] = []
+            rows.append(row)
+        row.append(alert)
+    return ((row[0], len(row)) for row in rows)

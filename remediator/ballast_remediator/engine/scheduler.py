@@ -23,6 +23,8 @@ from kube_ballast.clients.alertmanager import Alertmanager
 
 TICK: Final = 0.5
 """Seconds between two looks at what is due when nobody calls `Engine.wake`."""
+GATHER: Final = 0.05
+"""Seconds that a look waits for more of what woke it: in a flood, notifications are filed together."""
 SILENT_AFTER: Final = 30.0
 """Seconds without a completed look after which the engine says that it does not work."""
 
@@ -85,9 +87,11 @@ class Engine:
     def _loop(self) -> None:
         while not self._stopping.is_set():
             self._due.wait(TICK)
+            self._stopping.wait(GATHER)
             self._due.clear()
             try:
-                self._intake.file_all()
+                if self._intake.file():
+                    self._due.set()
                 for run in self._store.read(reading.open_runs):
                     self._move(run)
             except StoreUnavailable as error:

@@ -107,7 +107,7 @@ class CompactFurther:
     def observe(self, spec: StepSpec, context: StepContext) -> Observed:
         ratio = context.facts("compact").get("in_use_ratio")
         if isinstance(ratio, float) and ratio <= ENOUGH:
-            return Observed(Progress.DONE, f"not needed: {percent(ratio)} of the quota is in use")
+            return Observed(Progress.DONE, f"no second compaction is needed: {percent(ratio)} of the quota is in use")
         return self._compact.observe(spec, context)
 
     def act(self, spec: StepSpec, context: StepContext) -> Done:

@@ -73,7 +73,6 @@ def await_cluster(cluster: EtcdCluster, settings: EtcdFreeSpaceSettings, context
     since = int(str(context.facts("disarm")["revision"]))
     prefix = settings.lease_prefix
     give_up = context.now() + settings.cluster_restored_within
-    started = context.now()
     seen = Renewals((), 0, 0, 0)
     while True:
         try:
@@ -81,7 +80,7 @@ def await_cluster(cluster: EtcdCluster, settings: EtcdFreeSpaceSettings, context
             if not seen.leaders and not seen.nodes:
                 return Done(f"etcd is restored. No Leases under {prefix}, so nothing is said about the cluster")
             if seen.restored:
-                return Done(f"the cluster is restored, {duration(context.now() - started)} after etcd: {seen.words}")
+                return Done(f"the cluster is restored: {seen.words} since NOSPACE was lifted")
         except ClientError:
             if context.now() > give_up:
                 raise

@@ -6,7 +6,7 @@ from sqlalchemy import Connection, Row, func, select
 
 from ballast_remediator.contract import Alert, Mode, RunState, StepSpec, Target
 from ballast_remediator.store.records import AuditEntry, Run, StepRecord
-from ballast_remediator.store.schema import audit, notifications, runs, steps
+from ballast_remediator.store.schema import audit, notifications, run_alerts, runs, steps
 
 
 def run(connection: Connection, run_id: str) -> Run | None:
@@ -52,6 +52,11 @@ def timeline(connection: Connection, run_id: str) -> tuple[AuditEntry, ...]:
     return tuple(
         AuditEntry(row.seq, row.at, row.run_id, row.event, row.actor, row.words, row.data, row.hash) for row in rows
     )
+
+
+def known_alerts(connection: Connection) -> frozenset[str]:
+    """Fingerprints of every alert that a run knows of."""
+    return frozenset(connection.execute(select(run_alerts.c.fingerprint).distinct()).scalars())
 
 
 def counts(connection: Connection) -> dict[tuple[str, str], int]:

@@ -159,8 +159,9 @@ def approve(
 
 
 def reject(connection: Connection, run_id: str, *, person: str, reason: str) -> None:
-    """Cancels a run whose steps have not begun. Raises `NotPossible`."""
-    transition(connection, run_id, RunState.CANCELLED, actor=person, words=f"rejected by {person}: {reason}")
+    """Cancels a run whose steps have not begun; its target rests as after a failure. Raises `NotPossible`."""
+    words = f"rejected by {person}: {reason}"
+    transition(connection, run_id, RunState.CANCELLED, actor=person, words=words, rejected=True)
 
 
 def resolve(connection: Connection, run_id: str, *, person: str, reason: str) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
     text,
 )
 
@@ -64,6 +65,7 @@ runs = Table(
     Column("started_at", Float),
     Column("finished_at", Float),
     Column("resolved_at", Float),
+    Column("rejected", Boolean, nullable=False, server_default=false()),
 )
 Index(
     "uq_runs_open_target",

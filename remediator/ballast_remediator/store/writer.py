@@ -2,12 +2,12 @@
 
 SQLite has one writer at a time. With many threads beginning transactions of their own, its busy handler
 starves some of them (p99 above a second at 32 clients); behind one thread, as many writes as are waiting go
-into one transaction, each in a savepoint, so that one that fails takes no other with it.
+into one transaction. One that fails takes no other with it: the group is then done again without it.
 """
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
@@ -23,13 +23,14 @@ from sqlalchemy.exc import (
 
 R = TypeVar("R")
 Operation = Callable[[Connection], R]
+_Waiting = tuple[Operation[Any], Future[Any]]
+_Attempt = Callable[[Connection, Operation[Any], Future[Any]], Callable[[], None]]
 
 GROUP: Final = 256
 """Writes per transaction at most, so that the first of them does not wait for the last for long."""
 
 
 _OF_THE_OPERATION: Final = (IntegrityError, DataError, InterfaceError, ProgrammingError)
-"""What an operation's own content is to blame for; any other error is the disk's or the database's."""
 
 
 class StoreUnavailable(Exception):
@@ -41,7 +42,7 @@ class Writer:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._queue: queue.SimpleQueue[tuple[Operation[Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
@@ -79,11 +80,13 @@ class Writer:
                 group.append(following)
             self._commit(group)
 
-    def _commit(self, group: list[tuple[Operation[Any], Future[Any]]]) -> None:
-        answers: list[Callable[[], None]] = []
+    def _commit(self, group: Sequence[_Waiting]) -> None:
         try:
-            with self._engine.begin() as connection:
-                answers.extend(_attempt(connection, operation, future) for operation, future in group)
+            try:
+                answers = self._transaction(group, _bare)
+            except _OperationFailed:
+                # Rare, so that the usual case need not pay for savepoints. Operations change nothing but the database.
+                answers = self._transaction(group, _in_savepoint)
         except SQLAlchemyError as error:
             reason = StoreUnavailable(f"the store refuses to write: {error.__cause__ or error}")
             for _, future in group:
@@ -92,20 +95,40 @@ class Writer:
             for answer in answers:
                 answer()
 
+    def _transaction(self, group: Sequence[_Waiting], attempt: _Attempt) -> list[Callable[[], None]]:
+        """Commits the group; returns what answers its callers."""
+        with self._engine.begin() as connection:
+            return [attempt(connection, operation, future) for operation, future in group]
 
-def _attempt(connection: Connection, operation: Operation[R], future: Future[R]) -> Callable[[], None]:
-    """Runs one operation in a savepoint; returns what answers its caller, to be called after the commit."""
+
+class _OperationFailed(Exception):
+    """One operation of a group raised: the others have to be done again without it."""
+
+
+def _bare(connection: Connection, operation: Operation[R], future: Future[R]) -> Callable[[], None]:
+    try:
+        value = operation(connection)
+    except Exception as error:
+        if _is_of_the_store(error):
+            raise
+        raise _OperationFailed from error
+    return lambda: future.set_result(value)
+
+
+def _in_savepoint(connection: Connection, operation: Operation[R], future: Future[R]) -> Callable[[], None]:
     savepoint = connection.begin_nested()
     try:
         value = operation(connection)
     except Exception as error:
-        if isinstance(error, DBAPIError) and not isinstance(error, _OF_THE_OPERATION):
-            raise  # the disk or the database, not this operation: nobody in the group is served
-        return _rolled_back(savepoint.rollback, future, error)
+        if _is_of_the_store(error):
+            raise  # nobody in the group is served
+        savepoint.rollback()
+        failure = error
+        return lambda: future.set_exception(failure)
     savepoint.commit()
     return lambda: future.set_result(value)
 
 
-def _rolled_back(rollback: Callable[[], None], future: Future[R], error: Exception) -> Callable[[], None]:
-    rollback()
-    return lambda: future.set_exception(error)
+def _is_of_the_store(error: Exception) -> bool:
+    """The disk or the database is to blame, not the operation's own content."""
+    return isinstance(error, DBAPIError) and not isinstance(error, _OF_THE_OPERATION)

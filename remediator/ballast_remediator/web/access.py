@@ -10,6 +10,8 @@ from werkzeug.exceptions import Forbidden, Unauthorized
 from ballast_remediator.tokens import Holder, Right, Tokens
 from ballast_remediator.web.services import services
 
+HOLDER: Final = "ballast.holder"
+"""The environ's entry for who sends the request. No header can set it: those get a name that begins with HTTP_."""
 INGEST_PATH: Final = "/api/v1/alertmanager"
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json"})
 """They tell nothing of alerts, clusters or people, and probes and scrapers rarely have credentials."""
@@ -38,8 +40,9 @@ def authorize(tokens: Tokens, environ: Mapping[str, Any]) -> Holder | None:
 
 
 def before_request() -> None:
-    """Holds the rule for every request of an application."""
-    g.holder = authorize(services().tokens, request.environ)
+    """Holds the rule for every request of an application, unless admission has held it already."""
+    environ = request.environ
+    g.holder = environ[HOLDER] if HOLDER in environ else authorize(services().tokens, environ)
 
 
 def person() -> str:

@@ -6,7 +6,7 @@ from flask import Flask
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from ballast_remediator.web import errors
-from ballast_remediator.web.access import INGEST_PATH, authorize
+from ballast_remediator.web.access import HOLDER, INGEST_PATH, authorize
 from ballast_remediator.web.services import attached
 from kube_ballast.wsgi import Answer, Environ
 
@@ -17,7 +17,7 @@ def admission(app: Flask, *, body_bytes: int) -> Callable[[Environ], Answer | No
 
     def admit(environ: Environ) -> Answer | None:
         try:
-            authorize(services.tokens, environ)
+            environ[HOLDER] = authorize(services.tokens, environ)
             if int(environ.get("CONTENT_LENGTH") or 0) > body_bytes:
                 raise RequestEntityTooLarge
         except HTTPException as refusal:

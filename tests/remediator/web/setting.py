@@ -115,7 +115,7 @@ def seed(store: Store) -> str:
     alert = Alert("9e5f", {"alertname": "EtcdFreeSpaceNeeded", "etcd_cluster": "main"}, {}, firing=True, starts_at=1e9)
     store.write(inbox.accept, b"{}", "ingest")
     (notification,) = store.read(inbox.unfiled)
-    store.write(inbox.file, notification, [inbox.Finding(alert, TARGET)], cooldown=1.0)
+    store.write(inbox.file, [notification], [inbox.Finding(alert, TARGET)], cooldown=1.0)
     (run,) = store.read(reading.open_runs)
     store.write(runs.transition, run.id, RunState.PLANNING, words="looking")
     store.write(
