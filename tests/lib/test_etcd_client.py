@@ -73,6 +73,33 @@ def test_keys_are_written_read_and_deleted(client: EtcdClient) -> None:
     assert client.range(prefix, end, timeout=SOON).count == 0
 
 
+def test_a_scan_tells_whose_keys_they_are_and_what_etcd_stores_for_each(client: EtcdClient) -> None:
+    prefix, end = b"client/scan/", prefix_end(b"client/scan/")
+    assert client.scan(prefix, end, timeout=SOON).keys == ()
+    for number in range(5):
+        client.put(prefix + bytes([number]), bytes(number * 100), timeout=SOON)
+    revision = client.put(prefix + b"\xff", b"", timeout=SOON).revision
+
+    scan = client.scan(prefix, end, timeout=SOON)
+    everything = client.range(prefix, end, timeout=SOON)
+    assert [*zip(scan.keys, scan.created, scan.modified, scan.versions, strict=True)] == [
+        (kv.key, kv.create_revision, kv.mod_revision, kv.version) for kv in everything.kvs
+    ]
+    stored = [
+        rpc_pb2.KeyValue(
+            key=kv.key, create_revision=kv.create_revision, mod_revision=kv.mod_revision, version=kv.version,
+            value=kv.value, lease=kv.lease,
+        ).ByteSize()
+        for kv in everything.kvs
+    ]  # fmt: skip
+    assert scan.sizes == tuple(stored)
+    assert (scan.count, scan.more, scan.revision) == (6, False, everything.revision)
+
+    some = client.scan(prefix, end, timeout=SOON, limit=2, sizes=False, revision=revision - 1)
+    assert (some.keys, some.sizes) == (scan.keys[:2], None)
+    assert (some.count, some.more) == (5, True)
+
+
 def test_a_large_value_passes_both_ways(client: EtcdClient) -> None:
     value = bytes(1_500_000)
     client.put(b"client/large", value, timeout=SOON)

@@ -26,6 +26,7 @@ from kube_ballast.clients.etcd.types import (
     Operation,
     PutResult,
     RangeResult,
+    Scan,
     Snapshot,
     Status,
     TxnResult,
@@ -129,6 +130,41 @@ class EtcdClient:
             serializable=serializable,
         )
         return convert.range_result(self._unary("KV/Range", request, rpc_pb2.RangeResponse, timeout))
+
+    def scan(
+        self,
+        start: bytes,
+        end: bytes,
+        *,
+        timeout: float,
+        revision: int = 0,
+        limit: int = 0,
+        sizes: bool = True,
+        serializable: bool = True,
+    ) -> Scan:
+        """Whose keys stand in ``[start, end)``, and how large they are: ``range`` for very many of them.
+
+        Values are sent only for ``sizes``; nobody keeps them. Raises Compacted and Conflict as ``range`` does, and
+        BadResponse when the answer is larger than 256 MiB: ask with a smaller ``limit`` then.
+        """
+        request = rpc_pb2.RangeRequest(
+            key=start,
+            range_end=end,
+            revision=revision,
+            limit=limit,
+            keys_only=not sizes,
+            serializable=serializable,
+        )
+
+        def ask(channel: grpc.Channel, metadata: Metadata, seconds: float) -> Scan:
+            bound: _Method[Scan] = channel.unary_unary(
+                "/etcdserverpb.KV/Range",
+                request_serializer=rpc_pb2.RangeRequest.SerializeToString,
+                response_deserializer=lambda answer: convert.scan(answer, with_sizes=sizes),
+            )
+            return bound(request, timeout=seconds, metadata=metadata)
+
+        return self._attempt("Range", ask, timeout, acts=False, eager_token=True)
 
     def put(self, key: bytes, value: bytes, *, timeout: float, lease: int = 0) -> PutResult:
         """Writes one key. Raises NoSpace while the alarm NOSPACE is armed."""

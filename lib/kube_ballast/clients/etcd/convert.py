@@ -16,6 +16,7 @@ from kube_ballast.clients.etcd.types import (
     Put,
     PutResult,
     RangeResult,
+    Scan,
     Status,
     TxnResult,
 )
@@ -63,6 +64,29 @@ def range_result(reply: rpc_pb2.RangeResponse) -> RangeResult:
         KeyValue(kv.key, kv.value, kv.create_revision, kv.mod_revision, kv.version, kv.lease) for kv in reply.kvs
     )
     return RangeResult(kvs, reply.count, reply.more, reply.header.revision)
+
+
+def scan(answer: bytes, *, with_sizes: bool) -> Scan:
+    """A range by columns: about 0.5 us a key, where an object each would take two.
+
+    A value is copied once, by the decoder, and never becomes an object of ours.
+
+    Raises:
+        google.protobuf.message.DecodeError: ``answer`` is no RangeResponse.
+    """
+    reply = rpc_pb2.RangeResponse.FromString(answer)
+    rows = [(kv.key, kv.create_revision, kv.mod_revision, kv.version) for kv in reply.kvs]
+    keys, created, modified, versions = zip(*rows, strict=True) if rows else ((), (), (), ())
+    return Scan(
+        keys,
+        created,
+        modified,
+        versions,
+        sizes=tuple(map(len, rpc_pb2.RangeSizes.FromString(answer).kvs)) if with_sizes else None,
+        count=reply.count,
+        more=reply.more,
+        revision=reply.header.revision,
+    )
 
 
 def txn_request(

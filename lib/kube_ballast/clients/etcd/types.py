@@ -92,6 +92,25 @@ class RangeResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Scan:
+    """Many keys, column by column and in key order; values have been measured and dropped.
+
+    ``sizes`` are the bytes that etcd stores for each key (key, value and revisions; not the 17 bytes of the revision
+    it is found by), None when the values were not asked for. ``count`` is the number of keys in the whole range,
+    ``more`` that the limit left some out, ``revision`` the store's when the answer was made.
+    """
+
+    keys: tuple[bytes, ...]
+    created: tuple[int, ...]
+    modified: tuple[int, ...]
+    versions: tuple[int, ...]
+    sizes: tuple[int, ...] | None
+    count: int
+    more: bool
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
 class PutResult:
     """The revision at which the key was written."""
 
