@@ -102,4 +102,5 @@ def service(config_file: Path) -> Service:
         store.close()
         _log.info("the remediator stopped")
 
-    return Service(app.wsgi_app, admission(app, body_bytes=config.limits.body_bytes), stop)
+    admit = admission(app, body_bytes=config.limits.body_bytes)
+    return Service(app.wsgi_app, admit, stop, admit_is_quick=True)
