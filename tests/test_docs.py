@@ -253,3 +253,25 @@ def test_what_the_chain_says_to_look_for_is_found() -> None:
         for wanted in re.findall(r"`([\w.]+)`", line.rstrip("|").rpartition("|")[2]):
             missing += [wanted for part in wanted.split(".") if not re.search(rf"\b{part}\b", text)]
     assert missing == []
+
+
+# --- What has to be complete ---
+
+
+def test_every_guard_stands_in_the_table_of_guards() -> None:
+    table = (ROOT / "docs/trust.md").read_text().partition("| guard |")[2].split("\n\n")[0]
+    guards = {file.stem for file in (ROOT / "remediator/ballast_remediator/guards").glob("[a-z]*.py")}
+    assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == guards
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs/adr").glob("*.md")), ids=name)
+def test_a_decision_fits_a_page_and_says_what_was_left(page: Path) -> None:
+    text = page.read_text()
+    assert len(text.splitlines()) < 60
+    assert text.startswith(f"# {int(page.name[:4])}. ")
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == [
+        "Context",
+        "Decision",
+        "Tried or weighed, and left",
+        "Consequences",
+    ]
