@@ -159,7 +159,8 @@ class Planner:
                 f"the source of {name} is not the one that was reviewed (runbooks.lock): review it, then "
                 "`make approve-runbooks`",
             )
-        rule = self._policy.decide(name, run.alert.labels)
+        # Where only one cluster is configured its alerts need not name it; the policy may all the same.
+        rule = self._policy.decide(name, {**run.alert.labels, "cluster": run.target.cluster})
         if rule is None:
             return Stop(RunState.SUPPRESSED, f"no rule of the policy enables {name} for this alert's labels")
         return runbook, rule

@@ -28,6 +28,7 @@ from ballast_remediator.contract import (
     WorldGuard,
 )
 from ballast_remediator.guards.disk_suffices import disk_suffices
+from ballast_remediator.guards.every_member_votes import every_member_votes
 from ballast_remediator.guards.no_corruption import no_corruption
 from ballast_remediator.guards.nobody_disturbs import nobody_disturbs
 from ballast_remediator.guards.quorum_survives import quorum_survives
@@ -115,6 +116,7 @@ class EtcdFreeSpace:
             # First, since CORRUPT also makes every member unready: the words have to name the cause.
             lambda world: no_corruption(world.state),
             lambda world: quorum_survives(world.state),
+            lambda world: every_member_votes(world.state),
             lambda world: version_is_safe(world.state, accept_unsafe=settings.accept_unsafe_versions),
             lambda world: nobody_disturbs(world.state),
             lambda world: quota_is_known(world.state),

@@ -1,12 +1,15 @@
 """A snapshot before anything is changed: what `undo` needs."""
 
+import shutil
 from collections.abc import Callable
+from errno import ENOSPC
 from pathlib import Path
 from urllib.parse import quote
 
 from ballast_remediator.config import EtcdFreeSpaceSettings, SnapshotsConfig
 from ballast_remediator.connections import EtcdCluster
 from ballast_remediator.contract import Done, Observed, Progress, StepContext, StepFailed, StepSpec, Target
+from kube_ballast.analysis.etcd import MemberState
 from kube_ballast.analysis.words import size
 from kube_ballast.clients.errors import LocalDisk
 
@@ -39,6 +42,7 @@ class TakeSnapshot:
         path = self._path(context)
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._make_sure_it_fits(healthy[0])
             snapshot = cluster.endpoint_of(healthy[0]).grpc.snapshot(path, timeout=self._settings.snapshot_timeout)
         except (LocalDisk, OSError) as error:
             raise StepFailed(
@@ -50,6 +54,13 @@ class TakeSnapshot:
             f"snapshot of {healthy[0].name}: {size(snapshot.size_bytes)} in {path}, sha256 {snapshot.sha256[:16]}…",
             {"path": str(path), "sha256": snapshot.sha256, "size_bytes": snapshot.size_bytes},
         )
+
+    def _make_sure_it_fits(self, member: MemberState) -> None:
+        """The store may lie on the same disk: better not to begin than to fill it half-way."""
+        free = shutil.disk_usage(self._snapshots.directory).free
+        wanted = 0 if member.status is None else member.status.db_size
+        if free < wanted:
+            raise OSError(ENOSPC, f"{size(free)} are free and the snapshot takes {size(wanted)}")
 
     def _path(self, context: StepContext) -> Path:
         return self._snapshots.directory / f"{_prefix(context.target)}{context.run_id}.db"
