@@ -4,12 +4,24 @@ import resource
 from collections.abc import Iterator
 
 import pytest
+import structlog
 
 from ballast_remediator.engine import execution, planning
 from ballast_remediator.runbooks import etcd_compact, etcd_leases
 from drills.stack import EtcdCluster, Stack
 from tests.remediator import chain
 from tests.remediator.doubles import FakePrometheus, http_server
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_logs() -> None:
+    """structlog's own default paints every variable of a traceback, which takes minutes."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+        ]
+    )
 
 
 @pytest.fixture(autouse=True)

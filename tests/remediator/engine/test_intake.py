@@ -1,0 +1,167 @@
+"""From notifications to runs: what opens one, what does not and why, and that nothing is lost or done twice."""
+
+import json
+import threading
+
+import pytest
+from sqlalchemy import select
+
+from ballast_remediator.contract import FINAL, Mode, RunState
+from ballast_remediator.store import runs
+from ballast_remediator.store.database import Store
+from ballast_remediator.store.schema import audit, notifications, run_alerts
+from tests.remediator.chain import payload
+from tests.remediator.doubles import FakeAlertmanager, http_server
+from tests.remediator.engine.desk import Desk, Recording, alert, policy, say, settings
+
+
+def ignored(store: Store) -> list[str]:
+    rows = store.read(
+        lambda c: c.execute(select(audit.c.words).where(audit.c.event == "alert_ignored")).scalars().all()
+    )
+    return list(rows)
+
+
+def unfiled(store: Store) -> int:
+    return len(store.read(lambda c: c.execute(select(notifications).where(notifications.c.filed_at.is_(None))).all()))
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ({"ballast_runbook": None}, "the alert has no label ballast_runbook: it is for people"),
+        ({"ballast_runbook": "reboot-everything"}, "there is no approved runbook 'reboot-everything'"),
+        ({"cluster": "elsewhere"}, "cluster 'elsewhere' is not configured (configured: here)"),
+        ({"etcd_cluster": None}, "the alert has no label etcd_cluster: its target is unknown"),
+        ({"etcd_cluster": ""}, "the alert has no label etcd_cluster: its target is unknown"),
+    ],
+)
+def test_alerts_that_are_nobodys_business_are_audited(desk: Desk, labels: dict[str, str | None], words: str) -> None:
+    desk.receive(payload(labels={"ballast_runbook": "recording", **labels}))
+    desk.turn()
+    assert desk.runs() == ()
+    assert ignored(desk.store) == [words]
+    assert unfiled(desk.store) == 0
+
+
+def test_without_a_cluster_label_the_only_cluster_is_meant(desk: Desk) -> None:
+    assert desk.answer(say(cluster=None)).target.cluster == "here"
+
+
+def test_with_two_clusters_the_label_is_needed(store: Store) -> None:
+    desk = Desk(store, clusters={"here": "http://127.0.0.1:9", "there": "http://127.0.0.1:9"})
+    desk.receive(say(cluster=None))
+    desk.turn()
+    assert ignored(store) == ["cluster None is not configured (configured: here, there)"]
+    assert desk.answer(say(cluster="there")).target.cluster == "there"
+
+
+def test_the_same_notification_twice_at_the_same_moment_is_one_run(desk: Desk) -> None:
+    barrier = threading.Barrier(8)
+
+    def send() -> None:
+        barrier.wait()
+        desk.receive()
+
+    threads = [threading.Thread(target=send) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    desk.turn()
+    run = desk.until(*FINAL)
+    assert desk.runs() == (run,)
+    assert run.state is RunState.SUCCEEDED
+    assert desk.runbook.done(run) == ["a", "b", "c"]
+    (received,) = desk.store.read(lambda c: c.execute(select(run_alerts.c.received)).scalars().all())
+    assert received == 8
+
+
+def test_two_alerts_of_one_group_about_two_targets_are_two_runs(desk: Desk) -> None:
+    desk.receive(payload(alerts=[alert("1", "main"), alert("2", "events"), alert("3", "main")]))
+    desk.until(*FINAL)
+    assert {run.target.name for run in desk.runs()} == {"main", "events"}
+    assert len(desk.runs()) == 2
+
+
+def test_only_the_alerts_own_status_counts(desk: Desk) -> None:
+    desk.receive(payload(status="resolved", alerts=[alert("1", "main", firing=False), alert("2", "events")]))
+    desk.turn()
+    assert [run.target.name for run in desk.runs()] == ["events"]
+
+
+def test_a_resolved_alert_opens_nothing(desk: Desk) -> None:
+    desk.receive(say(firing=False))
+    desk.turn()
+    assert desk.runs() == ()
+    assert unfiled(desk.store) == 0
+
+
+def test_a_target_rests_after_a_failure(store: Store) -> None:
+    desk = Desk(store, knobs=settings(cooldown="1h"))
+    desk.runbook.steps["b"].before = lambda _: 1 / 0
+    failed = desk.answer()
+    assert failed.state is RunState.FAILED
+    desk.receive()
+    desk.turn()
+    assert desk.runs() == (failed,)
+    assert "repeat_ignored: the alert came again; the target rests for 3600 s" in desk.story(failed)
+    assert desk.answer(say("events")).id != failed.id
+
+    rested = Desk(store)
+    assert rested.answer().id != failed.id
+
+
+def test_a_target_rests_after_a_person_said_no(store: Store) -> None:
+    desk = Desk(store, rules=policy(Mode.ASK), knobs=settings(cooldown="1h"))
+    desk.receive()
+    run = desk.until(RunState.AWAITING_APPROVAL)
+    store.write(runs.reject, run.id, person="anna", reason="not now")
+    desk.receive()
+    desk.turn()
+    assert [one.id for one in desk.runs()] == [run.id]
+    assert "repeat_ignored: " in desk.story(run)
+
+
+def test_a_target_does_not_rest_after_a_success(store: Store) -> None:
+    desk = Desk(store, knobs=settings(cooldown="1h"))
+    assert desk.answer().state is RunState.SUCCEEDED
+    desk.answer()
+    assert len(desk.runs()) == 2
+
+
+def test_what_alertmanager_cut_off_is_asked_for(store: Store) -> None:
+    alertmanager = FakeAlertmanager()
+    labels = {"ballast_runbook": "recording", "etcd_cluster": "events"}
+    alertmanager.hold("cut", labels)
+    alertmanager.hold("quiet", {**labels, "etcd_cluster": "silenced"}, silenced=True)
+    alertmanager.hold("people", {"alertname": "Watchdog"})
+    with http_server(alertmanager) as url:
+        desk = Desk(store, clusters={"here": url})
+        desk.receive(payload(truncatedAlerts=3, alerts=[alert("1", "main")]))
+        desk.until(*FINAL)
+        assert {run.target.name for run in desk.runs()} == {"main", "events"}
+        assert alertmanager.asked == 1
+        desk.receive()
+        desk.turn()
+        assert alertmanager.asked == 1
+
+
+def test_alertmanager_cannot_be_asked_for_the_rest(desk: Desk) -> None:
+    desk.receive(payload(truncatedAlerts=3, alerts=[alert("1", "main")]))
+    assert desk.until(*FINAL).target.name == "main"
+    assert unfiled(desk.store) == 0
+
+
+def test_a_body_that_can_no_longer_be_read_holds_up_nobody(desk: Desk) -> None:
+    desk.receive(b"{}")
+    assert desk.answer().state is RunState.SUCCEEDED
+    assert unfiled(desk.store) == 0
+
+
+def test_a_run_shows_the_alert_that_opened_it(store: Store) -> None:
+    desk = Desk(store, Recording())
+    run = desk.answer(say(severity="none"))
+    assert run.alert.labels["severity"] == "none"
+    assert run.alert.fingerprint == json.loads(say(severity="none"))["alerts"][0]["fingerprint"]
+    assert run.alert.starts_at == pytest.approx(1767225600.0)

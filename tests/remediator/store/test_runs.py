@@ -1,0 +1,181 @@
+"""What a claim, an approval and an owner may do, each in one transaction."""
+
+import time
+
+import pytest
+
+from ballast_remediator.contract import Answer, ClaimRequest, Done, RunState, Verdict
+from ballast_remediator.engine.planning import LEDGER_GUARDS
+from ballast_remediator.store import reading, runs
+from ballast_remediator.store.database import Store
+from ballast_remediator.store.records import Run
+from tests.remediator.store.rows import PLAN, RISKY, again, entries, events, held, opened, planned, put_into
+
+S = RunState
+FRESH = 1e18
+
+
+def approve(store: Store, run: Run, plan_hash: str = "h", *acknowledged: str) -> None:
+    store.write(
+        runs.approve, run.id, plan_hash=plan_hash, person="anna", reason="looks right", acknowledged=acknowledged
+    )
+
+
+def request(run: Run, *, valid_until: float = FRESH, plan_hash: str = "h") -> ClaimRequest:
+    return ClaimRequest(run.id, run.target, plan_hash, (f"here/{run.target.name}", "here/control-plane"), valid_until)
+
+
+def queued(store: Store) -> Run:
+    run = planned(store, opened(store))
+    approve(store, run)
+    return again(store, run)
+
+
+def claim(store: Store, run: Run) -> int:
+    token = store.write(runs.claim, request(run), PLAN, LEDGER_GUARDS)
+    assert isinstance(token, int)
+    return token
+
+
+def test_an_approval_is_bound_to_its_hash(store: Store) -> None:
+    run = planned(store, opened(store))
+    with pytest.raises(runs.NotPossible, match=r"is another one now \(hash h…\): read it again"):
+        approve(store, run, "other")
+    approve(store, run)
+    after = again(store, run)
+    assert (after.state, after.approved_hash) == (S.QUEUED, "h")
+    assert store.read(reading.timeline, run.id)[-1].actor == "anna"
+
+
+def test_a_risk_is_accepted_by_its_name(store: Store) -> None:
+    run = planned(store, opened(store), RISKY)
+    with pytest.raises(runs.NotPossible, match="a risk that has to be accepted by name: disk"):
+        approve(store, run, "h", "disc")
+    approve(store, run, "h", "disk", "more")
+    assert again(store, run).acknowledged == {"disk"}
+
+
+def test_what_cannot_be_approved(store: Store) -> None:
+    run = opened(store)
+    for state in set(S) - {S.AWAITING_APPROVAL}:
+        put_into(store, run, state)
+        with pytest.raises(runs.NotPossible, match=f"is {state}, not waiting for approval"):
+            approve(store, run)
+    with pytest.raises(runs.NotPossible, match="there is no run nope"):
+        store.write(runs.approve, "nope", plan_hash="h", person="anna", reason="", acknowledged=())
+    late = planned(store, opened(store))
+    put_into(store, late, S.AWAITING_APPROVAL, expires_at=time.time() - 1)
+    with pytest.raises(runs.NotPossible, match="expired"):
+        approve(store, late)
+
+
+def test_a_claim_takes_the_run_its_steps_and_its_locks_at_once(store: Store) -> None:
+    run = queued(store)
+    assert claim(store, run) == 1
+    after = again(store, run)
+    assert (after.state, after.token) == (S.RUNNING, 1)
+    assert held(store) == {f"here/{run.target.name}": run.id, "here/control-plane": run.id}
+    steps = store.read(reading.steps_of, run.id)
+    assert [(step.spec, step.done_at, step.attempts) for step in steps] == [(spec, None, 0) for spec in PLAN.steps]
+
+
+def test_a_claim_on_old_evidence_or_for_another_plan_changes_nothing(store: Store) -> None:
+    run = queued(store)
+    written = entries(store)
+    for bad, words in (
+        (request(run, valid_until=time.monotonic() - 1), "the evidence is too old to act on"),
+        (request(run, plan_hash="other"), "not approved for this plan"),
+    ):
+        with pytest.raises(runs.NotPossible, match=words):
+            store.write(runs.claim, bad, PLAN, LEDGER_GUARDS)
+    assert again(store, run).state is S.QUEUED
+    assert entries(store) == written
+    assert held(store) == {}
+    claim(store, run)
+    with pytest.raises(runs.NotPossible, match="is running and not approved"):
+        claim(store, run)
+
+
+def test_a_second_run_finds_the_lock_held_until_the_first_ends(store: Store) -> None:
+    first, second = queued(store), queued(store)
+    token = claim(store, first)
+    refused = store.write(runs.claim, request(second), PLAN, LEDGER_GUARDS)
+    assert isinstance(refused, Answer)
+    assert refused.verdict is Verdict.REFUSE
+    assert refused.reason == f"run {first.id} holds the lock here/control-plane"
+    assert again(store, second).state is S.QUEUED
+    store.write(runs.advance, first.id, token, S.FAILED, "ended")
+    assert claim(store, second) == 1
+
+
+def test_whoever_lost_a_run_writes_nothing(store: Store) -> None:
+    run = queued(store)
+    old = claim(store, run)
+    new = store.write(runs.take_over, run.id)
+    assert new == old + 1
+    written = entries(store)
+    for operation, arguments in (
+        (runs.intend, (1,)),
+        (runs.checkpoint, (1, Done("a lie"))),
+        (runs.note, ("a lie",)),
+        (runs.advance, (S.FAILED, "a lie")),
+    ):
+        with pytest.raises(runs.Fenced):
+            store.write(operation, run.id, old, *arguments)
+    assert entries(store) == written
+    assert again(store, run).state is S.RUNNING
+    assert store.write(runs.intend, run.id, new, 1) == 1
+    assert store.write(runs.intend, run.id, new, 1) == 2
+    store.write(runs.checkpoint, run.id, new, 1, Done("did a", {"size": 2}))
+    step = store.read(reading.steps_of, run.id)[0]
+    assert (step.attempts, step.result, step.facts) == (2, "did a", {"size": 2})
+    assert events(store, run)[-4:] == ["taken_over", "step_started", "step_started", "step_done"]
+
+
+def test_a_rejection_is_for_what_has_not_begun(store: Store) -> None:
+    run = planned(store, opened(store))
+    store.write(runs.reject, run.id, person="anna", reason="no")
+    assert again(store, run).state is S.CANCELLED
+    begun = queued(store)
+    claim(store, begun)
+    with pytest.raises(runs.NotPossible, match="is running, from where it cannot become cancelled"):
+        store.write(runs.reject, begun.id, person="anna", reason="no")
+
+
+def test_one_open_run_per_target(store: Store) -> None:
+    first = opened(store, "main")
+    assert opened(store, "main").id == first.id
+    put_into(store, first, S.SUCCEEDED)
+    assert opened(store, "main").id != first.id
+
+
+def test_a_reason_to_wait_is_audited_once(store: Store) -> None:
+    run = opened(store)
+    for words in ("busy", "busy", "busier", "busier"):
+        store.write(runs.postpone, run.id, seconds=5.0, words=words)
+    assert events(store, run) == ["received", "waiting", "waiting"]
+    assert again(store, run).due_at > time.time()
+
+
+def test_after_a_fault_planning_ends_and_a_queue_rests(store: Store) -> None:
+    run = opened(store)
+    store.write(runs.transition, run.id, S.PLANNING, words="")
+    store.write(runs.give_up, run.id, words="oops")
+    assert again(store, run).state is S.FAILED
+    waiting = queued(store)
+    store.write(runs.give_up, waiting.id, words="oops")
+    after = again(store, waiting)
+    assert (after.state, after.reason) == (S.QUEUED, "oops")
+    assert after.due_at > time.time() + runs.AFTER_FAULT / 2
+
+
+def test_what_can_be_asked(store: Store) -> None:
+    first, second = opened(store), opened(store)
+    put_into(store, first, S.SUCCEEDED)
+    assert [run.id for run in store.read(reading.open_runs)] == [second.id]
+    assert [run.id for run in store.read(reading.recent_runs, limit=1)] == [second.id]
+    found = store.read(reading.recent_runs, limit=10, state=S.SUCCEEDED)
+    assert [run.id for run in found] == [first.id]
+    assert store.read(reading.counts) == {("book", S.SUCCEEDED): 1, ("book", S.RECEIVED): 1}
+    assert store.read(reading.run, "nope") is None
+    assert store.read(reading.backlog) == 0
