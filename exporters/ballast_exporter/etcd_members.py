@@ -125,6 +125,11 @@ class ClusterView:
     alarms: tuple[tuple[str, AlarmKind, bool], ...]
     notes: tuple[str, ...]
 
+    @property
+    def readable(self) -> bool:
+        """Whether any member gave a status or is known to defragment; credentials turned away count as unread."""
+        return any(member.up for member in self.members)
+
 
 class _Unanswered(ClientError):
     """A call outlived its own time limit, as a name resolver can make it."""

@@ -47,17 +47,19 @@ local promql = import '../lib/promql.libsonnet';
           'Collector {{ $labels.collector }}' + cluster + ' fails on every poll.' + consequence
           + ' The exporter\'s start page and log give the reason; it is mostly an expired certificate or a changed password.',
         ),
-        // A member that is down is data, and so the collector succeeds although no number about this etcd is left.
+        // A member that is down is data, and one etcd that refuses our credentials does not fail the others: the collector
+        // succeeds although no number about this etcd is left. Not by member_up, which refused credentials leave absent.
         blind(
           'etcd_unreachable',
           |||
-            max by (%(etcd)s) (ballast_etcd_quota_member_up{%(exporter)s}) == 0
+            max by (%(etcd)s) (ballast_etcd_quota_readable{%(exporter)s}) == 0
           |||,
           config.blindFor,
-          'No member of ' + promql.subject(config) + ' answers ballast-exporter.' + consequence
-          + ' If the apiserver answers, etcd does too, and the path from the exporter to it is cut: look at network policies, '
-          + 'firewalls and the configured endpoints. If it does not, etcd is down: look at its members. The exporter\'s start '
-          + 'page names the error of each.',
+          'ballast-exporter reads no member of ' + promql.subject(config) + ': they do not answer, or refuse its credentials.'
+          + consequence + ' The exporter\'s start page names the error of each. Refused credentials: look at its certificate and '
+          + 'password for this etcd. Otherwise, if the apiserver answers, etcd does too, and the path from the exporter to it is '
+          + 'cut: look at network policies, firewalls and the configured endpoints. If it does not, etcd is down: look at its '
+          + 'members.',
         ),
         blind(
           'data_stale',

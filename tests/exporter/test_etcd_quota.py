@@ -14,7 +14,7 @@ from ballast_exporter.contract import Deadline, RequestCounter, Snapshot
 from ballast_exporter.etcd_members import Cluster, Target
 from ballast_exporter.exposition import PLAIN
 from drills.stack import tool
-from kube_ballast.clients.errors import BadResponse, Denied, Timeout, Unavailable
+from kube_ballast.clients.errors import BadResponse, ClientError, Denied, Timeout, Unavailable
 from kube_ballast.clients.etcd.types import Member, MemberMetrics, Status
 from kube_ballast.config import EtcdMemberConfig
 from tests.exporter.fakes import FakeGrpc, FakeHttp
@@ -227,7 +227,8 @@ def test_when_nobody_answers_nothing_is_claimed_but_that() -> None:
     down = Unavailable("https://10.0.0.1:2379", "Status: refused")
     bench = Bench(target(1, FakeGrpc(down), FakeHttp(Unavailable("http://10.0.0.1:2381", "refused"))))
     assert [line for line in bench.lines() if not line.startswith("#")] == [
-        'ballast_etcd_quota_member_up{etcd_cluster="main",member="10.0.0.1:2379"} 0.0'
+        'ballast_etcd_quota_readable{etcd_cluster="main"} 0.0',
+        'ballast_etcd_quota_member_up{etcd_cluster="main",member="10.0.0.1:2379"} 0.0',
     ]
 
 
@@ -238,6 +239,33 @@ def test_refused_credentials_fail_the_collector_when_nobody_lets_us_in() -> None
         both.collect()
     one = Bench(target(1, FakeGrpc(refused)), target(2))
     assert one.series("member_up") == ['{member="etcd-2"} 1.0']
+    assert 'ballast_etcd_quota_readable{etcd_cluster="main"} 1.0' in one.lines()
+
+
+def test_an_etcd_that_refuses_our_credentials_is_told_beside_one_that_accepts_them() -> None:
+    refused = Denied("https://10.0.0.1:2379", "Status: authentication failed")
+    requests = RequestCounter()
+    denied = Cluster("events", (target(1, FakeGrpc(refused)), target(2, FakeGrpc(refused))), requests)
+    good = Cluster("main", (target(3),), requests)
+    snapshot = etcd_quota.EtcdQuota([denied, good]).collect(Deadline(time.monotonic() + 5))
+    lines = PLAIN.render(snapshot.families).decode().splitlines()
+    assert [
+        line for line in lines if line.startswith(("ballast_etcd_quota_readable{", "ballast_etcd_quota_member_up{"))
+    ] == [
+        'ballast_etcd_quota_readable{etcd_cluster="events"} 0.0',
+        'ballast_etcd_quota_readable{etcd_cluster="main"} 1.0',
+        'ballast_etcd_quota_member_up{etcd_cluster="main",member="etcd-3"} 1.0',
+    ]
+    assert "events/10.0.0.1:2379: https://10.0.0.1:2379: Status: authentication failed" in snapshot.notes
+
+
+@pytest.mark.parametrize(
+    "silent", [Timeout("https://10.0.0.1:2379", "Status: no answer"), Denied("https://10.0.0.1:2379", "Status: denied")]
+)
+def test_an_etcd_whose_only_trace_is_a_defragmentation_is_readable(silent: ClientError) -> None:
+    working = target(1, FakeGrpc(silent), FakeHttp(replace(QUIET, defrag_inflight=1)))
+    down = target(2, FakeGrpc(Unavailable("https://10.0.0.2:2379", "Status: refused")))
+    assert 'ballast_etcd_quota_readable{etcd_cluster="main"} 1.0' in Bench(working, down).lines()
 
 
 def test_a_call_that_outlives_its_time_costs_its_own_member_only_and_is_not_repeated() -> None:

@@ -1,7 +1,8 @@
 r"""etcd's space, member by member: what the database takes, what it may take, and the alarms when it may not.
 
-Gives, per member (HELP and TYPE lines left out)::
+Gives, per etcd and then per member (HELP and TYPE lines left out)::
 
+    ballast_etcd_quota_readable{etcd_cluster="main"} 1.0
     ballast_etcd_quota_member_info{endpoint="https://10.0.0.1:2379",etcd_cluster="main",member="etcd-1",
         member_id="8e9e05c52164694d",version="3.5.30"} 1.0
     ballast_etcd_quota_member_up{etcd_cluster="main",member="etcd-1"} 1.0
@@ -20,10 +21,12 @@ Gives, per member (HELP and TYPE lines left out)::
 
 What is unknown is absent:
 
+* ``readable`` is about our own sight and so always known: 0 when no member of this etcd gave a status or is known to
+  defragment, whether they are down, out of reach or turn our credentials away.
 * ``member_up`` is 0 when the member gave no status; then it has no sizes. While its HTTP metrics say that it
   defragments it is up without a status: 3.6 holds the status back for that long, and a member at work is not down.
-  Credentials that are turned away say nothing about the member: no ``member_up`` at all, and when no member lets us
-  in, the collector fails.
+  Credentials that are turned away say nothing about the member: no ``member_up`` at all, and when no member of
+  any etcd lets us in, the collector fails.
 * ``limit_bytes`` and ``used_ratio`` need a quota: from the status since 3.6, else from the member's own metrics. A
   negative quota is disabled; 0 is etcd's flag for "the default", which its metrics resolve to 2 GiB.
 * ``alarm`` is what the answering member furthest along in raft knows: alarms act on the whole cluster, are replicated
@@ -33,7 +36,7 @@ What is unknown is absent:
   it is known.
 
 Cost: per poll and member 1 Status and 1 GET /metrics, side by side; 1 MemberList per cluster while a name is unknown.
-No write and nothing through raft. 14 series a member.
+No write and nothing through raft. 1 series an etcd, 14 a member.
 
 Reads: etcd's maintenance API (Status), cluster API (MemberList), ``etcd_server_quota_backend_bytes`` and
 ``etcd_disk_defrag_inflight``.
@@ -61,7 +64,7 @@ class EtcdQuota:
     def collect(self, deadline: Deadline) -> Snapshot:
         """One look at every member of every etcd, all at once.
 
-        Raises Denied when every member turned our credentials away.
+        Raises Denied when every member of every etcd turned our credentials away.
         """
         for cluster in self._clusters:
             cluster.ask(deadline)
@@ -95,6 +98,14 @@ class _Gauge:
 
 
 def _families(views: Sequence[ClusterView]) -> Iterable[Metric]:
+    readable = GaugeMetricFamily(
+        f"ballast_{NAME}_readable",
+        "Whether any member of this etcd gives a status, or is known to defragment.",
+        labels=["etcd_cluster"],
+    )
+    for view in views:
+        readable.add_metric([view.name], view.readable)
+    yield readable
     samples = [(view.name, each) for view in views for each in view.members]
     info = _Gauge(
         "member_info", "Which member this is; always 1. Its id is in hexadecimal.", "endpoint", "member_id", "version"
