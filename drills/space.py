@@ -4,6 +4,7 @@ The demo tells this story to a person, the benchmark measures its phases, the en
 """
 
 import hashlib
+import math
 import secrets
 import threading
 import time
@@ -24,6 +25,8 @@ from tools.mixin import build
 
 MIB: Final = 1024 * 1024
 POLL: Final = 0.2
+SETTLED: Final = 1.0
+"""Seconds after which nobody reports anything earlier."""
 TIMEOUT: Final = 3.0
 RENEWAL: Final = 2.0
 LEASES: Final = (
@@ -196,6 +199,7 @@ class Drill:
     progress: Callable[[float, float], None] = lambda _seconds, _ratio: None
     phases: Phases = field(default_factory=Phases)
     run: Run | None = None
+    _heard: list[tuple[float, str, str]] = field(default_factory=list)
     _began: float = field(default_factory=time.monotonic)
     _ended: threading.Event = field(default_factory=threading.Event)
     _told: int = 0
@@ -211,7 +215,9 @@ class Drill:
                 if self._now() > self.chain.settings.within:
                     raise TimeoutError(f"after {self._now():.0f} s still missing: {', '.join(self.phases.missing)}")
                 self._look()
+                self._tell_in_order(until=self._now() - SETTLED)
                 time.sleep(POLL)
+            self._tell_in_order(until=math.inf)
         finally:
             self._ended.set()
             for thread in threads:
@@ -220,6 +226,16 @@ class Drill:
 
     def _now(self) -> float:
         return time.monotonic() - self._began
+
+    def _tell_in_order(self, until: float) -> None:
+        """Passes on what was heard up to ``until``: some hear of a thing before others say it happened."""
+        ripe = sorted(event for event in self._heard if event[0] <= until)
+        for event in ripe:
+            self._heard.remove(event)
+            self.tell(*event)
+
+    def _hear(self, seconds: float, who: str, what: str) -> None:
+        self._heard.append((seconds, who, what))
 
     def _over(self) -> bool:
         return self.run is not None and self.run.finished_at is not None and self.phases.restored is not None
@@ -233,7 +249,7 @@ class Drill:
             progress=lambda written: self.progress(self._now(), written / settings.quota_bytes),
         )
         self.phases.nospace = filled.at - self._began
-        self.tell(self.phases.nospace, "etcd", "NOSPACE: etcd refuses writes, the cluster is read-only")
+        self._hear(self.phases.nospace, "etcd", "NOSPACE: etcd refuses writes, the cluster is read-only")
         with client(self.chain.etcd) as one:
             while not self._ended.wait(POLL):
                 try:
@@ -241,7 +257,7 @@ class Drill:
                 except ClientError:
                     continue
                 self.phases.restored = self._now()
-                self.tell(self.phases.restored, "etcd", "a write passes again")
+                self._hear(self.phases.restored, "etcd", "a write passes again")
                 return
 
     def _renew_leases(self) -> None:
@@ -259,7 +275,7 @@ class Drill:
             self._look_at_alerts()
             self._look_at_run()
         except ClientError as error:
-            self.tell(self._now(), "drill", f"cannot look: {error}")
+            self._hear(self._now(), "drill", f"cannot look: {error}")
 
     def _look_at_alerts(self) -> None:
         if self.phases.warned is not None and self.phases.fired is not None:
@@ -270,10 +286,10 @@ class Drill:
         names = {sample.labels["alertname"] for sample in firing}
         if self.phases.warned is None and "EtcdQuotaExhaustionPredicted" in names:
             self.phases.warned = self._now()
-            self.tell(self.phases.warned, "alert", "EtcdQuotaExhaustionPredicted fires: etcd will be full soon")
+            self._hear(self.phases.warned, "alert", "EtcdQuotaExhaustionPredicted fires: etcd will be full soon")
         if self.phases.fired is None and "EtcdFreeSpaceNeeded" in names:
             self.phases.fired = self._now()
-            self.tell(
+            self._hear(
                 self.phases.fired, "alert", "EtcdNoSpace pages a person; EtcdFreeSpaceNeeded calls the remediator"
             )
 
@@ -292,7 +308,7 @@ class Drill:
                 self.phases.started = at
             elif entry.event == "succeeded":
                 self.phases.cluster_restored = at
-            self.tell(at, "ballast", _sentence(entry.event, entry.words))
+            self._hear(at, "ballast", _sentence(entry.event, entry.words))
         self._told = len(self.run.timeline)
 
 

@@ -118,8 +118,10 @@ def _timeline(run: Run) -> Iterator[str]:
 
 
 def _progress(step: Step | None, now: datetime) -> str:
-    if step is None or step.intended_at is None:
+    if step is None or (step.intended_at is None and step.done_at is None):
         return ""
+    if step.intended_at is None:
+        return click.style(f" [{clean(step.result or 'done already')}]", fg="green")
     if step.done_at is None:
         words = f"began {age(step.intended_at, now)} ago" + (f", attempt {step.attempts}" if step.attempts > 1 else "")
         return click.style(f" [{words}]", fg="cyan")

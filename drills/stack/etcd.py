@@ -56,10 +56,7 @@ class EtcdCluster:
     @property
     def config(self) -> EtcdConfig:
         """As the programs' configuration has it."""
-        members = (
-            EtcdMemberConfig(endpoint=each.endpoint, metrics_url=each.metrics_url, failure_domain=each.name)
-            for each in self.members
-        )
+        members = (EtcdMemberConfig(endpoint=each.endpoint, metrics_url=each.metrics_url) for each in self.members)
         return EtcdConfig(members=tuple(members), tls=self.tls)
 
 

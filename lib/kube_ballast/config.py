@@ -131,18 +131,12 @@ class EtcdMemberConfig(Model):
 
     endpoint: HttpUrl
     metrics_url: HttpUrl | None = None
-    failure_domain: str | None = None
     disk: DiskSource | None = None
 
     @property
     def http_url(self) -> str:
         """Where ``/metrics``, ``/health`` and ``/readyz`` are asked for."""
         return self.metrics_url or self.endpoint
-
-    @property
-    def domain(self) -> str:
-        """What fails together with this member; its host unless configured."""
-        return self.failure_domain or str(urlsplit(self.endpoint).hostname)
 
 
 class EtcdConfig(Model):

@@ -32,7 +32,12 @@ _log = structlog.get_logger("ballast_remediator.app")
 def create_app(config: Config, *, engine: Engine, store: Store) -> Flask:
     """The web application. It starts nothing. Raises ConfigError when the tokens file cannot be used."""
     tokens = Tokens(config.tokens_file)
-    metrics = Metrics(store, engine_problem=engine.problem, tokens_problem=lambda: tokens.problem)
+    metrics = Metrics(
+        store,
+        engine_problem=engine.problem,
+        ignored_alerts=engine.ignored_alerts,
+        tokens_problem=lambda: tokens.problem,
+    )
     app = OpenAPI(
         "ballast_remediator",
         info=Info(

@@ -44,10 +44,14 @@ class SnapshotsConfig(Model):
 
 
 class ClusterConfig(Model):
-    """How one Kubernetes cluster is reached. More than one etcd only where events have their own."""
+    """How one Kubernetes cluster is reached. More than one etcd only where events have their own.
+
+    ``prometheus_labels`` pick this cluster's series where one Prometheus, Thanos or Mimir holds several clusters.
+    """
 
     etcd: tuple[EtcdConfig, ...] = Field(min_length=1)
     prometheus: HttpConfig
+    prometheus_labels: Mapping[Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")], str] = {}
     alertmanagers: tuple[HttpConfig, ...] = Field(min_length=1)
 
     @field_validator("etcd")

@@ -1,6 +1,7 @@
 """The clients of one cluster, made from its configuration."""
 
 import concurrent.futures
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from kube_ballast.clients.errors import ClientError, Unavailable
 from kube_ballast.clients.etcd.client import EtcdClient
 from kube_ballast.clients.etcd.http import EtcdHttp
 from kube_ballast.clients.etcd.types import Alarm, Member, MemberMetrics, Status
-from kube_ballast.clients.prometheus import Prometheus
+from kube_ballast.clients.prometheus import Prometheus, Samples
 from kube_ballast.config import DiskSource, EtcdConfig, EtcdMemberConfig
 
 PROBE: Final = 3.0
@@ -35,9 +36,11 @@ class EtcdEndpoint:
 class EtcdCluster:
     """One etcd cluster, member by member. No call goes to "any" member by chance."""
 
-    def __init__(self, config: EtcdConfig, prometheus: Prometheus) -> None:
+    def __init__(self, config: EtcdConfig, prometheus: Prometheus, labels: Mapping[str, str]) -> None:
+        """``labels`` are those of this cluster's series in ``prometheus``."""
         self.name = config.name
-        self.prometheus = prometheus
+        self._prometheus = prometheus
+        self._labels = labels
         self.endpoints = tuple(
             EtcdEndpoint(
                 member,
@@ -80,6 +83,16 @@ class EtcdCluster:
                 continue
         return None
 
+    def query(self, wrap: str, metric: str, labels: Mapping[str, str]) -> tuple[str, Samples]:
+        """What Prometheus has for ``metric`` of this cluster, put into ``wrap`` at its ``{}``; the question as well.
+
+        Raises:
+            ClientError: Prometheus does not answer, or not that.
+        """
+        matchers = ",".join(f"{name}={json.dumps(value)}" for name, value in {**self._labels, **labels}.items())
+        expression = wrap.replace("{}", f"{metric}{{{matchers}}}")
+        return expression, self._prometheus.query(expression, timeout=PROBE)
+
     def any(self, ask: Callable[[EtcdClient], T]) -> T:
         """What the first member that is there answers to ``ask``; only who was not reached is passed over.
 
@@ -109,7 +122,7 @@ class _View:
         self._status = pool.submit(endpoint.grpc.status, timeout=PROBE)
         self._ready = pool.submit(endpoint.http.readyz, timeout=PROBE)
         self._metrics = pool.submit(endpoint.http.metrics, timeout=PROBE)
-        self._disk = pool.submit(_disk_free, cluster.prometheus, endpoint.config.disk)
+        self._disk = pool.submit(_disk_free, cluster, endpoint.config.disk)
         self.member_id: int | None = None
 
     def result(self, listed: Mapping[int, Member]) -> MemberState:
@@ -122,7 +135,6 @@ class _View:
         return MemberState(
             name=member.name if member is not None and member.name else _by_url(listed.values(), self._endpoint),
             endpoint=self._endpoint.config.endpoint,
-            domain=self._endpoint.config.domain,
             voter=not (member.is_learner if member is not None else status is not None and status.is_learner),
             status=status,
             problem=problem,
@@ -164,13 +176,13 @@ def _by_url(listed: Iterable[Member], endpoint: EtcdEndpoint) -> str:
     return address.partition("://")[2]
 
 
-def _disk_free(prometheus: Prometheus, disk: DiskSource | None) -> tuple[float | None, str]:
+def _disk_free(cluster: EtcdCluster, disk: DiskSource | None) -> tuple[float | None, str]:
     """Bytes available where the member's data lies, from node_exporter, and where that was looked for."""
     if disk is None:
         return None, "no disk is configured for it"
-    query = f'node_filesystem_avail_bytes{{instance="{disk.instance}",mountpoint="{disk.mountpoint}"}}'
+    labels = {"instance": disk.instance, "mountpoint": disk.mountpoint}
     try:
-        samples = prometheus.query(query, timeout=PROBE)
+        query, samples = cluster.query("{}", "node_filesystem_avail_bytes", labels)
     except ClientError as error:
         return None, f"Prometheus was asked in vain: {error}"
     known = [sample.value for sample in samples if math.isfinite(sample.value)]
@@ -188,7 +200,7 @@ class Connections:
             name: tuple(Alertmanager(one) for one in cluster.alertmanagers) for name, cluster in clusters.items()
         }
         self._etcds = {
-            (name, etcd.name): EtcdCluster(etcd, self.prometheus[name])
+            (name, etcd.name): EtcdCluster(etcd, self.prometheus[name], cluster.prometheus_labels)
             for name, cluster in clusters.items()
             for etcd in cluster.etcd
         }

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from ballast_remediator.store import reading
@@ -20,7 +20,12 @@ class Metrics:
     """The registry and what is counted as it happens."""
 
     def __init__(
-        self, store: Store, *, engine_problem: Callable[[], str | None], tokens_problem: Callable[[], str | None]
+        self,
+        store: Store,
+        *,
+        engine_problem: Callable[[], str | None],
+        ignored_alerts: Callable[[], int],
+        tokens_problem: Callable[[], str | None],
     ) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # each is a series nobody asks for
         self.registry = CollectorRegistry()
@@ -46,7 +51,7 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self.registry.register(_OnScrape(store, engine_problem, tokens_problem))
+        self.registry.register(_OnScrape(store, engine_problem, ignored_alerts, tokens_problem))
 
     def refused(self, code: int) -> None:
         """One notification was answered with ``code``."""
@@ -57,10 +62,15 @@ class _OnScrape(Collector):
     """What is looked up when it is asked for; a store that cannot be read leaves its families out."""
 
     def __init__(
-        self, store: Store, engine_problem: Callable[[], str | None], tokens_problem: Callable[[], str | None]
+        self,
+        store: Store,
+        engine_problem: Callable[[], str | None],
+        ignored_alerts: Callable[[], int],
+        tokens_problem: Callable[[], str | None],
     ) -> None:
         self._store = store
         self._engine_problem = engine_problem
+        self._ignored_alerts = ignored_alerts
         self._tokens_problem = tokens_problem
 
     def describe(self) -> list[Metric]:
@@ -71,6 +81,11 @@ class _OnScrape(Collector):
             "ballast_remediator_engine_working",
             "1 while runs are planned and carried out; /readyz says why not.",
             value=float(self._engine_problem() is None),
+        )
+        yield CounterMetricFamily(
+            "ballast_remediator_alerts_ignored",
+            "Alerts that no run answers, such as one of a cluster that is not configured; the log says why.",
+            value=self._ignored_alerts(),
         )
         yield GaugeMetricFamily(
             "ballast_remediator_tokens_file_in_force",

@@ -2,6 +2,7 @@ import hashlib
 import json
 import os
 import pty
+import re
 import socket
 import subprocess
 import sys
@@ -62,8 +63,8 @@ def test_steps_show_how_far_they_came(ctl: Ctl, store: Store, run_id: str) -> No
     assert ctl(*approved).exit_code == 0
     begin(store, run_id)
     shown = ctl("show", run_id).output
-    assert "1. snapshot m1 [done in 0.0 s: 64 MiB kept]" in shown
-    assert "2. defragment m2 [began 0." in shown
+    assert re.search(r"1\. snapshot m1 \[done in \d+ ms: 64 MiB kept\]", shown)
+    assert re.search(r"2\. defragment m2 \[began \d+ ms ago\]", shown)
     assert "The risk that stall_fits names was accepted" in shown
 
 

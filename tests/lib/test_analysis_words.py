@@ -23,8 +23,10 @@ def test_sizes(count: int, words: str) -> None:
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [
-        (0.04, "0.0 s"),
-        (0.4, "0.4 s"),
+        (0.04, "40 ms"),
+        (0.4, "400 ms"),
+        (0.9996, "1.0 s"),
+        (1.44, "1.4 s"),
         (9.94, "9.9 s"),
         (9.96, "10 s"),
         (10, "10 s"),

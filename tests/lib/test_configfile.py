@@ -35,19 +35,14 @@ members:
     metrics_url: http://127.0.0.1:2381
     disk: {{instance: "10.0.0.1:9100", mountpoint: /var/lib/etcd}}
   - endpoint: https://[fd00::2]:2379
-    failure_domain: rack-7
 auth: {{username: ballast, password_file: {secret}}}
 """,
         ),
         EtcdConfig,
     )
     first, second = config.members
-    assert (first.endpoint, first.http_url, first.domain) == (
-        "https://10.0.0.1:2379",
-        "http://127.0.0.1:2381",
-        "10.0.0.1",
-    )
-    assert (second.http_url, second.domain) == ("https://[fd00::2]:2379", "rack-7")
+    assert (first.endpoint, first.http_url) == ("https://10.0.0.1:2379", "http://127.0.0.1:2381")
+    assert second.http_url == "https://[fd00::2]:2379"
     assert config.auth is not None
     assert config.auth.password() == "hush"
 

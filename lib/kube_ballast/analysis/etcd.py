@@ -14,7 +14,6 @@ class MemberState:
 
     name: str
     endpoint: str
-    domain: str
     voter: bool
     status: Status | None
     problem: str | None

@@ -5,6 +5,7 @@ _STEP = 1024
 _MINUTE = 60
 _HOUR = 3600
 _DAY = 86400
+_SECONDS_FROM = 0.9995
 _TENTHS_UNTIL = 9.95
 
 
@@ -19,7 +20,9 @@ def size(count: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the unit that reads best: ``0.4 s``, ``12 s``, ``3 min 20 s``, ``5 h 10 min``, ``2 d 3 h``."""
+    """Seconds in the unit that reads best: ``40 ms``, ``1.4 s``, ``12 s``, ``3 min 20 s``, ``5 h 10 min``."""
+    if seconds < _SECONDS_FROM:
+        return f"{seconds * 1000:.0f} ms"
     if seconds < _TENTHS_UNTIL:
         return f"{seconds:.1f} s"
     whole = round(seconds)

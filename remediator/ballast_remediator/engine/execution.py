@@ -152,6 +152,7 @@ class Executor:
                     )
                 context.wait(PAUSE)
                 continue
+            context.wait(0.0)  # a process that shuts down begins nothing more
             if context.record(runs.intend, record.ordinal) > ATTEMPTS:
                 last = "each time this process ended in the middle of it" if failure is None else f"at last: {failure}"
                 raise StepFailed(f"step {record.ordinal} ({record.spec.words}) failed {ATTEMPTS} times; {last}")

@@ -36,6 +36,8 @@ class Intake:
         self._runbooks = runbooks
         self._alertmanagers = alertmanagers
         self._cooldown = cooldown
+        self.ignored = 0
+        """Alerts received since the start that no run answers."""
 
     def file(self) -> bool:
         """Files what was accepted, oldest first, as much as one commit takes; whether there may be more."""
@@ -45,6 +47,10 @@ class Intake:
         alerts = (alert for notification in batch for alert in self._alerts(notification))
         findings = tuple(replace(self._finding(alert), times=times) for alert, times in _in_a_row(alerts))
         self._store.write(inbox.file, batch, findings, cooldown=self._cooldown)
+        for finding in findings:
+            if finding.target is None:
+                self.ignored += finding.times
+                log.warning("alert_ignored", reason=finding.ignored, labels=dict(finding.alert.labels))
         return len(batch) == inbox.BATCH
 
     def _alerts(self, notification: Notification) -> tuple[Alert, ...]:

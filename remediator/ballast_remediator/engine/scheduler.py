@@ -84,6 +84,10 @@ class Engine:
             return self._problem or f"the engine has not looked at its runs for {silent:.0f} s"
         return None
 
+    def ignored_alerts(self) -> int:
+        """Alerts received since the start that no run answers; the log and the audit say why."""
+        return self._intake.ignored
+
     def _loop(self) -> None:
         while not self._stopping.is_set():
             self._due.wait(TICK)

@@ -35,10 +35,10 @@ def old_revision(cluster: EtcdCluster, alert: Alert, keep: float) -> tuple[int |
     Asked of Prometheus (the exporter's revision then), else of the apiserver's own note.
     """
     name = alert.labels.get("etcd_cluster", cluster.name)
-    query = f'min(ballast_etcd_quota_revision{{etcd_cluster="{name}"}} offset {round(keep * 1000)}ms)'
     asked = "Prometheus has no sample that old"
     try:
-        samples = cluster.prometheus.query(query, timeout=PROBE)
+        then = f"min({{}} offset {round(keep * 1000)}ms)"
+        _, samples = cluster.query(then, "ballast_etcd_quota_revision", {"etcd_cluster": name})
         if samples and 1 <= samples[0].value < math.inf:
             revision = int(samples[0].value)
             return revision, f"revision {revision} was seen at least {duration(keep)} ago (Prometheus)"
@@ -142,7 +142,7 @@ LIVE_DATA_HELP: Final = (
     "What a person can do: delete what is not needed (deletes still pass; look for piles of Events, old "
     "ReplicaSets, Secrets of Helm releases, custom resources; etcdctl get --prefix /registry/ --keys-only shows "
     "where the keys are), then let this runbook run again; or raise --quota-backend-bytes (8 GiB at most) on "
-    "every member in a rolling restart and disarm with `etcdctl alarm disarm`"
+    "every member in a rolling restart; then, if `etcdctl alarm list` shows no CORRUPT, `etcdctl alarm disarm`"
 )
 
 

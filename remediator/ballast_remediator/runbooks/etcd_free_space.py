@@ -70,7 +70,11 @@ class EtcdFreeSpace:
     target_label = "etcd_cluster"
     sources = (etcd_snapshot, etcd_compact, etcd_defragment, etcd_alarm, etcd_leases, etcd_limits)
     permissions = Permissions(
-        etcd=("maintenance: status, alarm, defragment, snapshot, move leader", "kv: compact, put and delete test_key"),
+        etcd=(
+            "where authentication is on: a user with the role root, as the maintenance API demands",
+            "maintenance: status, alarm, defragment, snapshot, move leader",
+            "kv: range, compact, put and delete under test_key",
+        ),
         prometheus=("query",),
     )
     reversibility = Reversibility.COSTLY

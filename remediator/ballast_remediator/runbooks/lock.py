@@ -11,21 +11,24 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from ballast_remediator import guards
 from ballast_remediator.contract import Runbook
 from ballast_remediator.runbooks import APPROVED
 
 LOCK = Path(__file__).with_name("runbooks.lock")
+GUARDS = Path(guards.__file__).parent
 
 
 def digest(runbook: Runbook[Any]) -> str:
-    """SHA-256 over the source of the runbook's own module and of those it names as ``sources``; hex."""
+    """SHA-256, hex: the source of the runbook's own module, of those it names as ``sources``, and of all guards."""
     return _digest(type(runbook).__module__, runbook.sources)
 
 
 def _digest(module: str, sources: tuple[ModuleType, ...]) -> str:
     content = hashlib.sha256()
-    for part in (sys.modules[module], *sources):
-        content.update(Path(str(part.__file__)).read_bytes())
+    own = [Path(str(part.__file__)) for part in (sys.modules[module], *sources)]
+    for path in (*own, *sorted(GUARDS.glob("*.py"))):
+        content.update(path.read_bytes())
     return content.hexdigest()
 
 

@@ -34,6 +34,7 @@ class Store:
     def __init__(self, path: Path) -> None:
         """Raises `StoreInUse`, or `StoreUnavailable` when the file cannot be opened or migrated."""
         self._lock_file = _lock(path.with_name(path.name + ".lock"))
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # SQLite's other files take its mode
         self._engine = _sqlite(path)
         try:
             _migrate(self._engine)

@@ -23,6 +23,9 @@ class Engine(Protocol):
     def problem(self) -> str | None:
         """Why runs are not carried out; None while they are."""
 
+    def ignored_alerts(self) -> int:
+        """Alerts received since the start that no run answers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Services:

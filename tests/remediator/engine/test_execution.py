@@ -157,7 +157,7 @@ def test_an_unknown_outcome_quarantines_its_target_until_a_person_has_looked(
 ) -> None:
     run = unknown(desk, monkeypatch)
     assert run.state is S.OUTCOME_UNKNOWN
-    assert run.reason == "step 2 (do b): 0.0 s of looking did not tell whether it is done: hm"
+    assert run.reason == "step 2 (do b): 0 ms of looking did not tell whether it is done: hm"
     del desk.runbook.steps["b"].observe
     desk.receive()
     desk.until(S.QUEUED)

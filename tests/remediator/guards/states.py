@@ -25,7 +25,6 @@ STATUS = Status(
 MEMBER = MemberState(
     name="m1",
     endpoint="http://m1",
-    domain="m1",
     voter=True,
     status=STATUS,
     problem=None,

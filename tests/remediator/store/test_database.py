@@ -1,5 +1,6 @@
 """Opening the store: one process per file, the newest schema, settings that survive a power cut."""
 
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,13 @@ def test_settings_that_survive_a_power_cut(store: Store) -> None:
         return store.read(lambda c: c.execute(text(f"PRAGMA {name}")).scalar())
 
     assert [pragma(name) for name in ("journal_mode", "synchronous", "foreign_keys")] == ["wal", 2, 1]
+
+
+def test_only_its_owner_may_read_what_alerts_say(store: Store, tmp_path: Path) -> None:
+    store.write(inbox.accept, b"kept", "test")
+    assert {path.name for path in tmp_path.iterdir()} >= {"remediator.db", "remediator.db-wal", "remediator.db.lock"}
+    for path in tmp_path.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
 
 
 def test_what_was_written_is_there_after_reopening(tmp_path: Path) -> None:

@@ -16,6 +16,9 @@ class NoEngine:
     def wake(self) -> None:
         pass
 
+    def ignored_alerts(self) -> int:
+        return 0
+
     def problem(self) -> str | None:
         return None
 

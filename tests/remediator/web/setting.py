@@ -33,6 +33,9 @@ class RecordingEngine:
     def wake(self) -> None:
         self.woken += 1
 
+    def ignored_alerts(self) -> int:
+        return 0
+
     def problem(self) -> str | None:
         return self.trouble
 
