@@ -10,10 +10,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SUITE ?= all
 POINTS ?= 50
+PICTURES := tools/pictures
+NPM = cd $(PICTURES) && npm --silent
 
 .PHONY: help
 help: ## What can be made
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # --- What a newcomer wants ---
 
@@ -42,6 +44,10 @@ check-generated: venv ## Fails, with the difference, when generated files are ou
 	@$(BIN)/python -m tools.mixin --check
 	@$(BIN)/python -m tools.proto --check
 
+.PHONY: check-dashboards
+check-dashboards: $(PICTURES)/node_modules/.package-lock.json ## Dashboards against Grafana's schema; what draws them, checked (Node.js 20)
+	@$(NPM) run check
+
 .PHONY: e2e
 e2e: tools ## The demo's story asserted, and the remediator killed at 50 random moments
 	@$(BIN)/pytest -m e2e -s
@@ -65,6 +71,10 @@ format: venv ## Put every file into the house's form
 generate: venv ## Everything that is generated and committed: alerts/, dashboards/, the gRPC messages
 	@$(BIN)/python -m tools.mixin
 	@$(BIN)/python -m tools.proto
+
+.PHONY: dashboards-pictures
+dashboards-pictures: tools $(PICTURES)/build/main.js ## Dashboards drawn from the demo's data into docs/dashboards/ (Node.js 20, Chromium)
+	@$(BIN)/python -m drills.pictures
 
 .PHONY: approve-runbooks
 approve-runbooks: venv ## After a review: record the digests of the runbooks
@@ -93,3 +103,13 @@ venv: $(STAMP) ## Python packages, pinned by hash, in .venv
 .PHONY: tools
 tools: venv ## Real etcd, Prometheus, Alertmanager, node_exporter in .tools/bin
 	@$(BIN)/python -m tools.fetch
+
+$(PICTURES)/node_modules/.package-lock.json: $(PICTURES)/package-lock.json
+	@node -e 'process.exit(process.versions.node.split(".")[0] >= 20 ? 0 : 1)' \
+		|| { echo "needs Node.js 20 or newer with npm on PATH" >&2; exit 1; }
+	@echo "installing Grafana's components into $(PICTURES)/node_modules ..."
+	@$(NPM) ci
+	@touch $@
+
+$(PICTURES)/build/main.js: $(PICTURES)/node_modules/.package-lock.json $(PICTURES)/package.json $(shell find $(PICTURES)/src -type f)
+	@$(NPM) run build

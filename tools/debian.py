@@ -7,6 +7,7 @@ stay in a temporary folder.
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from tempfile import TemporaryDirectory
 
 DEBIAN_SUITES = "bullseye|bookworm|trixie|forky|sid|oldoldstable|oldstable|stable|testing|unstable"
 KEYRINGS = tuple(Path(f"/usr/share/keyrings/debian-archive-keyring.{kind}") for kind in ("pgp", "gpg"))
+
+SYSTEM_STATUS = Path("/var/lib/dpkg/status")
 
 APT_CONF = """\
 Dir::State "{folder}/state";
@@ -71,6 +74,19 @@ class Apt:
             # Renamed when whole, so that neither a broken download nor a second clone leaves half a file.
             return (Path(folder) / name).replace(into / name)
 
+    def download_with_dependencies(self, package: str) -> list[Path]:
+        """Fetch the package and what it needs that this system has not; the files end with this object.
+
+        The suite should be the system's own: its packages are taken to be installed.
+        """
+        shutil.copy(SYSTEM_STATUS, self.folder / "status")
+        self._run(
+            *("apt-get", "-qq", "--assume-yes", "--no-install-recommends", "--download-only"),
+            *("-o", "Debug::NoLocking=true", "install", package),
+            timeout=1200,
+        )
+        return sorted((self.folder / "cache" / "archives").glob("*.deb"))
+
     def _run(self, *argv: str, timeout: float, cwd: Path | None = None) -> str:
         return _run(*argv, timeout=timeout, cwd=cwd, env={"APT_CONFIG": str(self.folder / "apt.conf")})
 
@@ -109,6 +125,13 @@ def mirrors() -> list[str]:
     )
     debian = re.compile(r"/debian(?!-security)[^/]*(/\d{8}T\d{6}Z)?/?$")
     return [uri for uri in dict.fromkeys(found) if debian.search(uri)]
+
+
+def unpack_together(debs: list[Path], into: Path) -> None:
+    """Unpack the files of all packages into one folder, as an installation would lay them."""
+    into.mkdir(parents=True)
+    for deb in debs:
+        _run("dpkg-deb", "-x", str(deb), str(into), timeout=300)
 
 
 def unpack(deb: Path, into: Path) -> None:
