@@ -1,0 +1,142 @@
+r"""How a keyspace is read in bounded pieces: what to remember of each, and how to find pieces where nothing is known.
+
+With ``limit``, etcd counts everything up to the range's end on every page, so reading page by page costs the square of
+the number of keys, while a range that is bounded on both sides costs what it holds. A range is ``[start, end)``;
+``END`` (``\0``) as its end means "to the last key", as it does to etcd. Pure.
+"""
+
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from string import ascii_lowercase
+
+from kube_ballast.clients.etcd.types import Scan, prefix_end
+
+FIRST = b"\0"
+END = b"\0"
+_WIDTH = 64
+_BLIND_BYTES = 2
+_GROW_EMPTY = 8
+_GROW = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is remembered of a range from one census to the next: 16 bytes a key.
+
+    ``hashes`` and ``versions`` are of its keys, in their order; ``stored`` is the bytes of all, None if not measured.
+    """
+
+    start: bytes
+    end: bytes
+    hashes: "array[int]"
+    versions: "array[int]"
+    stored: int | None
+
+    @property
+    def keys(self) -> int:
+        """How many there were."""
+        return len(self.hashes)
+
+    def known(self) -> Mapping[int, int]:
+        """The version of each key by its hash, which holds within this process only."""
+        return dict(zip(self.hashes, self.versions, strict=True))
+
+
+def remember(start: bytes, end: bytes, scan: Scan, most: int) -> Iterator[Kept]:
+    """``scan`` of ``[start, end)`` as ranges of ``most`` keys or few more: what has grown is split."""
+    pieces = max(1, round(len(scan.keys) / most))
+    bounds = [len(scan.keys) * piece // pieces for piece in range(pieces + 1)]
+    for first, last in pairwise(bounds):
+        yield Kept(
+            start if first == 0 else scan.keys[first],
+            end if last == len(scan.keys) else scan.keys[last],
+            array("q", map(hash, scan.keys[first:last])),
+            array("q", scan.versions[first:last]),
+            None if scan.sizes is None else sum(scan.sizes[first:last]),
+        )
+
+
+def merged(ranges: Iterable[Kept], most_keys: int, most_bytes: int) -> Iterator[Kept]:
+    """Neighbouring ranges put together as long as they stay within both limits: what has shrunk."""
+    group: list[Kept] = []
+    for each in ranges:
+        if group and not (_fits([*group, each], most_keys, most_bytes) and group[-1].end == each.start):
+            yield _joined(group)
+            group = []
+        group.append(each)
+    if group:
+        yield _joined(group)
+
+
+def _fits(group: Sequence[Kept], most_keys: int, most_bytes: int) -> bool:
+    return sum(each.keys for each in group) <= most_keys and sum(each.stored or 0 for each in group) <= most_bytes
+
+
+def _joined(group: Sequence[Kept]) -> Kept:
+    if len(group) == 1:
+        return group[0]
+    hashes, versions = array("q"), array("q")
+    for each in group:
+        hashes.extend(each.hashes)
+        versions.extend(each.versions)
+    stored = [each.stored for each in group if each.stored is not None]
+    return Kept(group[0].start, group[-1].end, hashes, versions, sum(stored) if len(stored) == len(group) else None)
+
+
+def spans(prefixes: Iterable[bytes], *, whole: bool) -> list[tuple[bytes, bytes]]:
+    """Where to look, in order and without a gap: below each prefix, letter by letter, and with ``whole`` elsewhere too.
+
+    A first guess that goes too far then counts the keys of one letter, not of the whole cluster.
+    """
+    inside = {*prefixes}
+    marks: set[bytes] = set()
+    for prefix in inside:
+        marks |= {prefix, prefix_end(prefix), *(prefix + letter.encode() for letter in ascii_lowercase)}
+    ordered = pairwise([FIRST, *sorted(marks), END])
+    return [(start, end) for start, end in ordered if whole or any(start.startswith(prefix) for prefix in inside)]
+
+
+class Walk:
+    """Ends for bounded reads through ``[start, end)`` when nothing is known of its keys.
+
+    Keys are taken as numbers; the distance that held the last keys is tried again, longer where few were found. A guess
+    that falls short costs an empty answer, one that goes too far the counting of what lies in it, and no key is missed:
+    the next read begins where the last one ended.
+    """
+
+    def __init__(self, start: bytes, end: bytes) -> None:
+        self._last = None if end == END else end
+        same = _common(start, end) if self._last else 0
+        self._step = 256 ** max(0, _WIDTH - same - _BLIND_BYTES)
+
+    def end_from(self, start: bytes) -> bytes:
+        """The end of the next read; later than ``start``."""
+        number = _number(start) + self._step
+        if number >= 256**_WIDTH:
+            return self._last or END
+        end = number.to_bytes(_WIDTH, "big").rstrip(b"\0")
+        return end if self._last is None or end < self._last else self._last
+
+    def learn(self, start: bytes, scan: Scan, wanted: int) -> None:
+        """What the read from ``start`` gave, when ``wanted`` keys were hoped for."""
+        if scan.more:
+            self._step = max(1, _number(scan.keys[-1]) - _number(start))
+        elif not scan.keys:
+            self._step *= _GROW_EMPTY
+        elif len(scan.keys) * _GROW <= wanted:
+            self._step *= _GROW
+
+
+def _number(key: bytes) -> int:
+    return int.from_bytes(key[:_WIDTH].ljust(_WIDTH, b"\0"), "big")
+
+
+def _common(one: bytes, other: bytes) -> int:
+    length = 0
+    for left, right in zip(one, other, strict=False):
+        if left != right:
+            break
+        length += 1
+    return length
