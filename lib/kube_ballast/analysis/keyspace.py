@@ -87,6 +87,11 @@ _OUTSIDE_THE_PREFIX = {b"compact_rev_key": Resource("", "compact_rev_key")}
 """Written by every apiserver's compactor, whatever its prefix (apiserver, storage/etcd3/compact.go)."""
 
 
+def is_built_in(resource: Resource) -> bool:
+    """Whether it is compiled into the apiserver, and can be given an etcd of its own by --etcd-servers-overrides."""
+    return not resource.group or resource.group in _GROUPS
+
+
 class Layout:
     """How the keys of one etcd are laid out: by the ``--etcd-prefix`` of each apiserver that uses it."""
 
