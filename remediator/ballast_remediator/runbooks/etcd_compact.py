@@ -135,7 +135,7 @@ class CheckLiveData:
                 f"live data fills {percent(ratio)} of the quota, so neither compaction nor defragmentation can "
                 f"help ({_in_use(state)}). {LIVE_DATA_HELP}"
             )
-        return Done(f"live data fills {percent(ratio)} of the quota", {"in_use_ratio": ratio})
+        return Done(f"{percent(ratio)} of the quota is still in use; the rest can be given back", {"in_use_ratio": ratio})
 
 
 LIVE_DATA_HELP: Final = (

@@ -120,3 +120,12 @@ def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreUnavailable, match=r"remediator\.db.* cannot be opened: "):
         Store(tmp_path / "file" / "remediator.db")
+
+
+def test_nobody_else_may_read_what_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "remediator.db"
+    with Store(path) as store:
+        store.write(inbox.accept, b"{}", "test")
+        files = sorted(tmp_path.iterdir())
+        assert {file.name for file in files} == {f"remediator.db{end}" for end in ("", ".lock", "-shm", "-wal")}
+        assert {file.stat().st_mode & 0o777 for file in files} == {0o600}

@@ -1,0 +1,31 @@
+"""A process that shuts down begins nothing more, and the next one goes on where it left off."""
+
+from ballast_remediator.contract import RunState
+from ballast_remediator.store import reading
+from tests.remediator.engine.desk import Desk, Recording, say
+
+
+def test_nothing_begins_after_the_stop_and_the_next_process_goes_on(desk: Desk) -> None:
+    run, token = desk.claimed()
+    desk.runbook.steps["a"].after = lambda _: desk.engine.stop(timeout=0.0)
+
+    desk.engine._executor.execute(run, token)
+
+    assert desk.runbook.done(run) == ["a"]
+    left = desk.store.read(reading.run, run.id)
+    assert left is not None
+    assert left.state is RunState.RUNNING
+    assert [step.done_at is not None for step in desk.store.read(reading.steps_of, run.id)] == [True, False, False]
+
+    again = Desk(desk.store, Recording(effects=desk.runbook.effects))
+    assert again.until(RunState.SUCCEEDED).id == run.id
+    assert again.runbook.done(run) == ["a", "b", "c"]
+
+
+def test_an_alert_that_no_run_answers_is_counted(desk: Desk) -> None:
+    desk.receive(say(cluster="elsewhere"))
+    desk.receive(say(cluster="elsewhere"))
+    desk.file()
+
+    assert desk.engine.ignored_alerts() == 2
+    assert desk.runs() == ()
