@@ -36,8 +36,8 @@ def moments(began: float, phases: Phases) -> Mapping[str, float]:
 
 
 def _next_scrape(at: float) -> float:
-    """Range queries are asked on multiples of the interval: the first one that can show what happened."""
-    return (math.floor(at / INTERVAL) + 1) * INTERVAL
+    """Range queries are asked on multiples of the interval: a second after the first one that can show what happened."""
+    return (math.floor(at / INTERVAL) + 1) * INTERVAL + 1
 
 
 def draw(chain: Chain, browser: Path, began: float, phases: Phases) -> int:

@@ -11,7 +11,7 @@ from tools import chromium, debian
 
 def test_pictures_are_taken_when_warned_when_paged_for_and_when_all_is_over() -> None:
     phases = Phases(warned=45.0, nospace=75.0, fired=78.8, restored=85.0, cluster_restored=95.0)
-    assert pictures.moments(1000.0, phases) == {"filling": 1050.0, "full": 1080.0, "freed": 1100.0}
+    assert pictures.moments(1000.0, phases) == {"filling": 1050.0, "full": 1081.0, "freed": 1100.0}
 
 
 def test_no_picture_of_a_drill_that_did_not_end() -> None:

@@ -11,7 +11,7 @@ import { TYPES } from './panels';
 import { canvasHeight, decode, isRow, place, type Panel, type Picture, type Row } from './picture';
 
 const MARGIN = 16;
-const HEADER = 76;
+const HEADER = 88;
 
 function DashboardPage({ picture, theme }: { picture: Picture; theme: GrafanaTheme2 }) {
   const width = window.innerWidth - 2 * MARGIN;

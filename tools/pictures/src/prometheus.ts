@@ -33,12 +33,21 @@ export class Prometheus {
 
   private async ask<Data>(path: string, parameters: Record<string, string>): Promise<Data> {
     const address = `${this.url}/api/v1/${path}?${new URLSearchParams(parameters)}`;
-    const response = await fetch(address, { signal: AbortSignal.timeout(TIMEOUT) });
-    const answer = (await response.json()) as { status: string; error?: string; data: Data };
+    const answer = await this.fetch<Data>(address);
     if (answer.status !== 'success') {
       throw new Error(`Prometheus: ${answer.error} (${parameters.query ?? path})`);
     }
     return answer.data;
+  }
+
+  private async fetch<Data>(address: string): Promise<{ status: string; error?: string; data: Data }> {
+    try {
+      const response = await fetch(address, { signal: AbortSignal.timeout(TIMEOUT) });
+      return (await response.json()) as { status: string; error?: string; data: Data };
+    } catch (error) {
+      const { message, cause } = error as Error;
+      throw new Error(`${this.url} does not answer as Prometheus does: ${(cause as Error)?.message ?? message}`, { cause: error });
+    }
   }
 }
 

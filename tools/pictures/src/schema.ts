@@ -1,6 +1,7 @@
 // What Grafana's schema allows in a dashboard's JSON; check-dashboards.ts holds each dashboard against it. Every field
 // is optional, none may be unknown, and what is an enumeration there is one of its words here.
 import type { Dashboard, FieldConfigSource, Panel, RowPanel, VariableModel } from '@grafana/schema';
+import type * as BarGauge from '@grafana/schema/dist/esm/raw/composable/bargauge/panelcfg/x/BarGaugePanelCfg_types.gen';
 import type * as Stat from '@grafana/schema/dist/esm/raw/composable/stat/panelcfg/x/StatPanelCfg_types.gen';
 import type * as StateTimeline from '@grafana/schema/dist/esm/raw/composable/statetimeline/panelcfg/x/StateTimelinePanelCfg_types.gen';
 import type * as TimeSeries from '@grafana/schema/dist/esm/raw/composable/timeseries/panelcfg/x/TimeSeriesPanelCfg_types.gen';
@@ -32,6 +33,7 @@ type Chart<Type extends string, Options, Custom = object> = Json<Omit<Known<Pane
 };
 
 type AnyPanel =
+  | Chart<'bargauge', BarGauge.Options>
   | Chart<'stat', Stat.Options>
   | Chart<'timeseries', TimeSeries.Options, TimeSeries.FieldConfig>
   | Chart<'state-timeline', StateTimeline.Options, StateTimeline.FieldConfig>

@@ -20,7 +20,7 @@ export function silent(dashboard: Dashboard, pictures: Picture[]): Silent[] {
     const what = mute.length === queries.length ? 'has no data' : `has no data for ${mute.map(({ refId }) => refId).join(', ')}`;
     const meaning = panel.fieldConfig?.defaults.noValue;
     const expected = meaning !== undefined && !PLAIN.test(meaning);
-    return [{ words: `"${panel.title}" ${what}${expected ? `, which means: ${meaning}` : ''}`, expected }];
+    return [{ words: `"${panel.title}" (panel ${panel.id}) ${what}${expected ? `, which means: ${meaning}` : ''}`, expected }];
   });
 }
 

@@ -107,18 +107,18 @@ const words = (one: Panel, ...pictures: Picture[]) => silent(dashboard([one]), p
 
 test('a panel is silent only when no moment shows anything', () => {
   assert.deepEqual(words(panel(), pictured({ A: [] }), pictured({ A: [1] })), []);
-  assert.deepEqual(words(panel(), pictured({ A: [NaN] })), [{ words: '"Up" has no data', expected: false }]);
+  assert.deepEqual(words(panel(), pictured({ A: [NaN] })), [{ words: '"Up" (panel 1) has no data', expected: false }]);
 });
 
 test('one silent query of several is named', () => {
   const both = panel({ targets: [query, { refId: 'B', expr: 'down' }] });
-  assert.deepEqual(words(both, pictured({ A: [1], B: [] })), [{ words: '"Up" has no data for B', expected: false }]);
+  assert.deepEqual(words(both, pictured({ A: [1], B: [] })), [{ words: '"Up" (panel 1) has no data for B', expected: false }]);
 });
 
 test('a panel that says what emptiness means may be empty', () => {
   const saying = (noValue: string) => panel({ fieldConfig: { defaults: { noValue }, overrides: [] } as unknown as Panel['fieldConfig'] });
   assert.deepEqual(words(saying('Not growing'), pictured({ A: [] })), [
-    { words: '"Up" has no data, which means: Not growing', expected: true },
+    { words: '"Up" (panel 1) has no data, which means: Not growing', expected: true },
   ]);
   assert.equal(words(saying('unknown'), pictured({ A: [] }))[0]?.expected, false);
 });

@@ -10,6 +10,7 @@ export const good: Panel[] = [
   { type: 'stat', targets, fieldConfig, options: { colorMode: 'background', reduceOptions: { calcs: ['lastNotNull'] } } },
   { type: 'timeseries', targets, fieldConfig: { defaults: { custom: { drawStyle: 'line', lineStyle: { dash: [10, 8], fill: 'dash' } } } } },
   { type: 'state-timeline', targets, fieldConfig, options: { showValue: 'auto', rowHeight: 0.8 } },
+  { type: 'bargauge', targets, fieldConfig, options: { displayMode: 'gradient', valueMode: 'color' } },
   { type: 'row', title: 'Now', collapsed: false, panels: [] },
 ];
 

@@ -3,6 +3,7 @@ import type { DataFrame, GrafanaTheme2, TimeRange } from '@grafana/data';
 import type { ReactNode } from 'react';
 import type { Defaults } from '../frames';
 import type { Panel } from '../picture';
+import { bargauge } from './bargauge';
 import { stat } from './stat';
 import { stateTimeline } from './state-timeline';
 import { timeseries } from './timeseries';
@@ -24,4 +25,4 @@ export interface PanelType {
   draw: (props: PanelProps) => ReactNode;
 }
 
-export const TYPES: Record<string, PanelType> = { stat, timeseries, 'state-timeline': stateTimeline };
+export const TYPES: Record<string, PanelType> = { bargauge, stat, timeseries, 'state-timeline': stateTimeline };
