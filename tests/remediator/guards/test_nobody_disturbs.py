@@ -15,6 +15,7 @@ def test_quiet() -> None:
         (None, 0, "whether somebody defragments or snapshots m2 is unknown: its metrics cannot be read (metrics_url)"),
         (False, None, "whether somebody defragments or snapshots m2 is unknown"),
         (True, 0, "m2 is being defragmented by somebody else"),
+        (False, 1, "1 snapshot(s) of m2 are being read; a defragmentation would hang until they end"),
         (False, 2, "2 snapshot(s) of m2 are being read; a defragmentation would hang until they end"),
     ],
 )
