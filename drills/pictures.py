@@ -36,7 +36,7 @@ def moments(began: float, phases: Phases) -> Mapping[str, float]:
 
 
 def _next_scrape(at: float) -> float:
-    """Range queries are asked on multiples of the interval: a second after the first one that can show what happened."""
+    """A second after the first moment that can show it: range queries are asked on multiples of the interval."""
     return (math.floor(at / INTERVAL) + 1) * INTERVAL + 1
 
 
