@@ -41,16 +41,20 @@ local d = import '../lib/dashboard.libsonnet';
     d.big(
       'Time to quota',
       'When the first member reaches the quota if the data keeps growing as it does. "Not growing" is the healthy answer: '
-      + 'growth that compaction returns does not count. Red: stop what writes before etcd does. Unknown: no quota, so no end.',
+      + 'growth that compaction returns does not count. Red: stop what writes before etcd does. "Reached": a member has raised '
+      + 'NOSPACE. Unknown: no quota, so no end.',
       [
         d.instant(
-          'bottomk(1, %s)\nor on ()\nmax(%s) * 0 + %d' % [timeToLimit, perMember('ballast_etcd_quota_limit_bytes'), never],
+          // Once a member has raised the alarm it is there, whatever a forecast over the last minutes says.
+          'topk(1, 0 * max by (%s) (ballast_etcd_quota_alarm{%s, alarm="NOSPACE"} == 1))\nor on ()\nbottomk(1, %s)\nor on ()\n'
+          % [members, measured, timeToLimit]
+          + 'max(%s) * 0 + %d' % [perMember('ballast_etcd_quota_limit_bytes'), never],
           member,
         ),
       ],
-      'dtdurations',
+      's',
       d.thresholds('red', [[config.predictedCriticalSeconds, 'orange'], [config.predictedWarningSeconds, 'green']]),
-      [d.word(never, 'not growing', 'green')],
+      [d.word(0, 'reached', 'red'), d.word(never, 'not growing', 'green')],
     ),
     d.big(
       'Alarms',
@@ -81,7 +85,7 @@ local d = import '../lib/dashboard.libsonnet';
           '',
         ),
       ],
-      'dtdurations',
+      's',
       d.thresholds('green', [[3 * config.scrapeIntervalSeconds, 'orange'], [config.blindStaleSeconds, 'red']]),
     ),
   ],
@@ -101,7 +105,7 @@ local d = import '../lib/dashboard.libsonnet';
         ),
       ],
       'bytes',
-    ) { fieldConfig+: { overrides: [d.bold('.* size'), d.filled('.* in use'), d.dashed('.* quota', 'red')] } },
+    ) { fieldConfig+: { overrides: [d.bold('.* size'), d.filled('.* in use'), d.dashed('.* quota', 'red')] } } + d.legendBeside,
     d.lines(
       'What a defragmentation would return',
       'Free (line): pages of the file that hold nothing now. Reclaimable (area): what stays free even at the peak between '
@@ -111,7 +115,7 @@ local d = import '../lib/dashboard.libsonnet';
         d.target(recorded('member:ballast_etcd_quota_reclaimable_bytes:min'), member + ' reclaimable'),
       ],
       'bytes',
-    ) { fieldConfig+: { overrides: [d.filled('.* reclaimable')] } },
+    ) { fieldConfig+: { overrides: [d.filled('.* reclaimable')] } } + d.legendBeside,
   ],
 
   local forecast = [
@@ -124,7 +128,7 @@ local d = import '../lib/dashboard.libsonnet';
       + 'orange zone.',
       [d.target('min by (%s, forecast) (%s)' % [members, timeToLimit], member + ' {{forecast}}')],
       's',
-      empty='Not growing',
+      empty='No growth seen',
     ) + d.zones(
       2 * config.predictedWarningSeconds,
       d.thresholds('red', [[config.predictedCriticalSeconds, 'orange'], [config.predictedWarningSeconds, 'transparent']]),
@@ -135,7 +139,7 @@ local d = import '../lib/dashboard.libsonnet';
       + '(look for the kind of object that does) or that compaction stands still (look at the apiservers\' logs).',
       [d.target('3600 * max by (%s, forecast) (%s)' % [members, growth], member + ' {{forecast}}')],
       'bytes',
-      empty='Not growing',
+      empty='No growth seen',
     ),
     d.lines(
       'Writes per second',

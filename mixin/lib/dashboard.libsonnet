@@ -64,9 +64,10 @@ local variable(name, label, query, hide=0) = {
           mappings: words + [
             { type: 'special', options: { match: 'null', result: { text: 'unknown', color: '#808080', index: 1 } } },
           ],
-          // The same without mappings; and durations are empty in some versions of Grafana when no decimals are given.
+          // The same without mappings.
           noValue: 'unknown',
-          [if unit == 'dtdurations' then 'decimals']: 1,
+          // Not "17 seconds, 53 milliseconds": what is read at a glance has to be short.
+          [if unit == 's' then 'decimals']: 1,
           color: { mode: 'thresholds' },
         },
       },
@@ -96,6 +97,9 @@ local variable(name, label, query, hide=0) = {
       },
     },
 
+  // For panels of half the width: below the lines there is room for four series, and the limit would be hidden.
+  legendBeside:: { options+: { legend+: { placement: 'right' } } },
+
   local override(legend, properties) = {
     matcher: { id: 'byRegexp', options: legend },
     properties: [{ id: property, value: properties[property] } for property in std.objectFields(properties)],
@@ -108,7 +112,9 @@ local variable(name, label, query, hide=0) = {
       color: { mode: 'fixed', fixedColor: colour },
     }),
   bold(legend):: override(legend, { 'custom.lineWidth': 2, 'custom.fillOpacity': 0 }),
-  filled(legend):: override(legend, { 'custom.lineWidth': 0, 'custom.fillOpacity': 25 }),
+  // One colour for all: areas of several members lie upon each other, and a mix of the palette's looks like an alarm.
+  filled(legend)::
+    override(legend, { 'custom.lineWidth': 0, 'custom.fillOpacity': 25, color: { mode: 'fixed', fixedColor: 'purple' } }),
   // The background coloured by the thresholds, cut off at `max`.
   zones(max, thresholds):: {
     fieldConfig+: { defaults+: { max: max, thresholds: thresholds, custom+: { thresholdsStyle: { mode: 'area' } } } },

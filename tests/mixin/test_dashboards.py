@@ -75,7 +75,7 @@ def test_on_a_calm_etcd_every_panel_shows_something_or_says_what_empty_means(tmp
     for panel in panels():
         says = panel["fieldConfig"]["defaults"].get("noValue")
         empty = panel["title"] in NOTHING_GROWS
-        assert says == "Not growing" or not empty
+        assert says == "No growth seen" or not empty
         for target in panel["targets"]:
             shown = f"count({asked(target['expr'])}) > bool 0"
             cases.append({"expr": shown, "exp_samples": [] if empty else [{"labels": "{}", "value": 1}]})
@@ -91,7 +91,7 @@ def big(title: str) -> str:
 def test_the_large_numbers_of_a_calm_etcd(tmp_path: Path) -> None:
     never = 1e9
     [words] = [each["fieldConfig"]["defaults"]["mappings"] for each in panels() if each["id"] == 4]
-    assert words[0]["options"][f"{never:.0f}"]["text"] == "not growing"
+    assert words[1]["options"][f"{never:.0f}"]["text"] == "not growing"
     expected = {
         "Fullest member": [{"labels": '{etcd_cluster="main", member="b"}', "value": 0.43}],
         "Quota": [{"labels": "{}", "value": 2147483648}],
@@ -102,6 +102,15 @@ def test_the_large_numbers_of_a_calm_etcd(tmp_path: Path) -> None:
     }
     cases = [{"expr": big(title), "exp_samples": samples} for title, samples in expected.items()]
     judge(tmp_path, list(calm("")), cases)
+
+
+def test_once_a_member_has_raised_nospace_no_forecast_is_shown(tmp_path: Path) -> None:
+    raised = 'member="b", alarm="NOSPACE"'
+    series = [{**each, "values": "1x120"} if raised in each["series"] else each for each in calm("")]
+    [words] = [each["fieldConfig"]["defaults"]["mappings"] for each in panels() if each["id"] == 4]
+    assert words[0]["options"]["0"]["text"] == "reached"
+    expected = [{"labels": '{etcd_cluster="main", member="b"}', "value": 0}]
+    judge(tmp_path, series, [{"expr": big("Time to quota"), "exp_samples": expected}])
 
 
 def test_without_a_quota_the_time_to_it_is_unknown_and_not_endless(tmp_path: Path) -> None:
