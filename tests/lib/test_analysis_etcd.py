@@ -8,6 +8,7 @@ from kube_ballast.analysis.etcd import (
     MIB,
     EtcdState,
     healthy_voters_without,
+    live_bytes,
     predicted_stall,
     used_ratio,
     version_tuple,
@@ -70,9 +71,14 @@ def test_no_ratio_without_a_quota(quota: int | None) -> None:
 
 def test_ratios_and_stalls() -> None:
     assert used_ratio(member(1, quota=200 * MIB)) == pytest.approx(0.5)
-    assert used_ratio(member(1, quota=200 * MIB), in_use=True) == pytest.approx(0.2)
     assert used_ratio(replace(MEMBER, status=None)) is None
     assert predicted_stall(100, 50.0) == pytest.approx(2.0)
+
+
+def test_what_the_data_takes_is_told_by_the_member_that_gave_most_back() -> None:
+    late = member(3, status={"db_size_in_use": 90 * MIB})
+    assert live_bytes(cluster(member(1), replace(MEMBER, status=None), late)) == 40 * MIB
+    assert live_bytes(EtcdState("main", (replace(MEMBER, status=None),), ())) is None
 
 
 def test_a_member_by_its_name() -> None:

@@ -29,6 +29,7 @@ def looks_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """How often the world is looked at again is chosen for etcds of gigabytes."""
     monkeypatch.setattr(planning, "RETRY", 0.2)
     monkeypatch.setattr(etcd_compact, "READING_PAUSE", 0.1)
+    monkeypatch.setattr(etcd_compact, "READERS_END", 0.5)
     monkeypatch.setattr(etcd_leases, "PAUSE", 0.2)
     monkeypatch.setattr(execution, "PAUSE", 0.2)
 

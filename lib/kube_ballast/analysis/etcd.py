@@ -91,12 +91,19 @@ def healthy_voters_without(state: EtcdState, name: str) -> int:
     return sum(member.healthy for member in state.voters if member.name != name)
 
 
-def used_ratio(member: MemberState, *, in_use: bool = False) -> float | None:
-    """Database bytes (physical, or in use) over the quota; None where either is unknown."""
+def live_bytes(state: EtcdState) -> int | None:
+    """What the data takes: the smallest database in use of those that answer, None when nobody does.
+
+    Every member holds the same data. A member that tells more counts pages that it freed and did not give back yet.
+    """
+    return min((member.status.db_size_in_use for member in state.members if member.status is not None), default=None)
+
+
+def used_ratio(member: MemberState) -> float | None:
+    """Database bytes, as the quota counts them, over the quota; None where either is unknown."""
     if member.status is None or not member.quota or member.quota <= 0:
         return None
-    size = member.status.db_size_in_use if in_use else member.status.db_size
-    return size / member.quota
+    return member.status.db_size / member.quota
 
 
 def predicted_stall(in_use_bytes: int, bytes_per_second: float) -> float:

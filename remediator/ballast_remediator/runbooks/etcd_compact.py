@@ -18,15 +18,20 @@ from ballast_remediator.contract import (
     Target,
 )
 from ballast_remediator.runbooks.etcd_limits import ENOUGH, WELL_UNDER
-from kube_ballast.analysis.etcd import EtcdState, used_ratio
+from kube_ballast.analysis.etcd import EtcdState, live_bytes
 from kube_ballast.analysis.words import duration, percent, size
 from kube_ballast.clients.errors import ClientError, Compacted
+from kube_ballast.clients.etcd.client import EtcdClient
 
 COMPACT_REV_KEY: Final = b"compact_rev_key"
 """Where the apiserver notes the revision of its last compaction round, at most minutes old while it works."""
 STABLE_READINGS: Final = 12
 READING_PAUSE: Final = 0.25
 """A member removes revisions in batches, 10 ms apart: 3 s without any change mean that it is done."""
+
+READERS_END: Final = 1.0
+"""bbolt gives a freed page back only once every read transaction from before is closed, and etcd closes them in the
+background: a second compaction right after the first can come too early on a busy member (seen on 3.5.30)."""
 
 
 def old_revision(cluster: EtcdCluster, alert: Alert, keep: float) -> tuple[int | None, str]:
@@ -72,14 +77,18 @@ class Compact:
             raise StepFailed("no member is healthy enough to compact")
         # Pages that the last batch of a compaction frees count as in use until the next write, and under NOSPACE
         # there is none, except on the contacted member. A second, tiny compaction is that write everywhere.
-        for step in (revision - 1, revision):
-            with suppress(Compacted):
-                cluster.endpoint_of(healthy).grpc.compact(step, timeout=self._settings.settle_timeout)
+        self._compact(cluster.endpoint_of(healthy).grpc, revision - 1)
+        context.wait(READERS_END)
+        self._compact(cluster.endpoint_of(healthy).grpc, revision)
         after = self._settle(cluster, context)
         return Done(
             f"compacted to revision {revision}; in use now: {_in_use(after)}; before: {_in_use(before)}",
             {"in_use_ratio": fullest(after)},
         )
+
+    def _compact(self, etcd: EtcdClient, revision: int) -> None:
+        with suppress(Compacted):
+            etcd.compact(revision, timeout=self._settings.settle_timeout)
 
     def _settle(self, cluster: EtcdCluster, context: StepContext) -> EtcdState:
         """The contacted member alone waits for its own removal: poll all until nothing shrinks any more."""
@@ -135,7 +144,9 @@ class CheckLiveData:
                 f"live data fills {percent(ratio)} of the quota, so neither compaction nor defragmentation can "
                 f"help ({_in_use(state)}). {LIVE_DATA_HELP}"
             )
-        return Done(f"{percent(ratio)} of the quota is still in use; the rest can be given back", {"in_use_ratio": ratio})
+        return Done(
+            f"{percent(ratio)} of the quota is still in use; the rest can be given back", {"in_use_ratio": ratio}
+        )
 
 
 LIVE_DATA_HELP: Final = (
@@ -147,10 +158,10 @@ LIVE_DATA_HELP: Final = (
 
 
 def fullest(state: EtcdState) -> float | None:
-    """The largest share of a quota that is in use; None when any member's is unknown."""
-    ratios = [used_ratio(member, in_use=True) for member in state.members]
-    known = [ratio for ratio in ratios if ratio is not None]
-    return max(known) if known and len(known) == len(ratios) else None
+    """The largest share of a quota that live data takes; None when any member's size or quota is unknown."""
+    live = live_bytes(state)
+    quotas = [member.quota for member in state.members if member.status is not None and member.quota]
+    return live / min(quotas) if live is not None and len(quotas) == len(state.members) else None
 
 
 def _in_use(state: EtcdState) -> str:

@@ -20,7 +20,7 @@ from ballast_remediator.guards import disk_suffices, stall_fits
 from ballast_remediator.guards.no_corruption import no_corruption
 from ballast_remediator.guards.nobody_disturbs import nobody_disturbs
 from ballast_remediator.guards.quorum_survives import quorum_survives
-from kube_ballast.analysis.etcd import MIB, EtcdState, MemberState
+from kube_ballast.analysis.etcd import MIB, EtcdState, MemberState, live_bytes
 from kube_ballast.analysis.words import duration, size
 
 WORTHWHILE_SHARE: Final = 0.10
@@ -41,12 +41,13 @@ class Defragment:
         self._settings = settings
 
     def observe(self, spec: StepSpec, context: StepContext) -> Observed:
-        member = _member(self._etcd(context.target).state(), spec.target)
+        state = self._etcd(context.target).state()
+        member = _member(state, spec.target)
         if member.defragmenting is not False:
             return Observed(Progress.UNKNOWN, f"{member.name} is defragmenting, or does not tell")
         if member.status is None:
             return Observed(Progress.UNKNOWN, member.trouble)
-        free = member.status.db_size - member.status.db_size_in_use
+        free = member.status.db_size - (live_bytes(state) or 0)
         words = f"{member.name} has {size(free)} free of {size(member.status.db_size)}"
         if free <= max(WORTHWHILE_SHARE * member.status.db_size, WORTHWHILE_BYTES):
             return Observed(Progress.DONE, f"{words}: nothing to gain")
