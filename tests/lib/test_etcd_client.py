@@ -75,12 +75,15 @@ def test_keys_are_written_read_and_deleted(client: EtcdClient) -> None:
 
 def test_a_scan_tells_whose_keys_they_are_and_what_etcd_stores_for_each(client: EtcdClient) -> None:
     prefix, end = b"client/scan/", prefix_end(b"client/scan/")
-    assert client.scan(prefix, end, timeout=SOON).keys == ()
+    empty = client.scan(prefix, end, timeout=SOON)
+    assert empty is not None
+    assert empty.keys == ()
     for number in range(5):
         client.put(prefix + bytes([number]), bytes(number * 100), timeout=SOON)
     revision = client.put(prefix + b"\xff", b"", timeout=SOON).revision
 
     scan = client.scan(prefix, end, timeout=SOON)
+    assert scan is not None
     everything = client.range(prefix, end, timeout=SOON)
     assert [*zip(scan.keys, scan.created, scan.modified, scan.versions, strict=True)] == [
         (kv.key, kv.create_revision, kv.mod_revision, kv.version) for kv in everything.kvs
@@ -96,8 +99,23 @@ def test_a_scan_tells_whose_keys_they_are_and_what_etcd_stores_for_each(client: 
     assert (scan.count, scan.more, scan.revision) == (6, False, everything.revision)
 
     some = client.scan(prefix, end, timeout=SOON, limit=2, sizes=False, revision=revision - 1)
+    assert some is not None
     assert (some.keys, some.sizes) == (scan.keys[:2], None)
     assert (some.count, some.more) == (5, True)
+
+
+def test_a_scan_that_tells_nothing_new_is_not_told_again(client: EtcdClient) -> None:
+    prefix, end = b"client/seen/", prefix_end(b"client/seen/")
+    client.put(prefix, bytes(200), timeout=SOON)
+    first = client.scan(prefix, end, timeout=SOON)
+    assert first is not None
+    client.put(b"client/elsewhere", b"", timeout=SOON)  # the store's revision is another one then
+    assert client.scan(prefix, end, timeout=SOON, seen=first.fingerprint) is None
+    client.put(prefix, bytes(200), timeout=SOON)
+    again = client.scan(prefix, end, timeout=SOON, seen=first.fingerprint)
+    assert again is not None
+    assert again.sizes == first.sizes
+    assert again.versions == (2,)
 
 
 def test_a_large_value_passes_both_ways(client: EtcdClient) -> None:

@@ -141,11 +141,13 @@ class EtcdClient:
         limit: int = 0,
         sizes: bool = True,
         serializable: bool = True,
-    ) -> Scan:
+        seen: int | None = None,
+    ) -> Scan | None:
         """Whose keys stand in ``[start, end)``, and how large they are: ``range`` for very many of them.
 
-        Values are sent only for ``sizes``; nobody keeps them. Raises Compacted and Conflict as ``range`` does, and
-        BadResponse when the answer is larger than 256 MiB: ask with a smaller ``limit`` then.
+        Values are sent only for ``sizes``; nobody keeps them. None when the answer is what it was when its fingerprint
+        was ``seen``. Raises Compacted and Conflict as ``range`` does, and BadResponse when the answer is larger than
+        256 MiB: ask with a smaller ``limit`` then.
         """
         request = rpc_pb2.RangeRequest(
             key=start,
@@ -156,15 +158,14 @@ class EtcdClient:
             serializable=serializable,
         )
 
-        def ask(channel: grpc.Channel, metadata: Metadata, seconds: float) -> Scan:
-            bound: _Method[Scan] = channel.unary_unary(
-                "/etcdserverpb.KV/Range",
-                request_serializer=rpc_pb2.RangeRequest.SerializeToString,
-                response_deserializer=lambda answer: convert.scan(answer, with_sizes=sizes),
+        def ask(channel: grpc.Channel, metadata: Metadata, seconds: float) -> bytes:
+            bound: _Method[bytes] = channel.unary_unary(
+                "/etcdserverpb.KV/Range", request_serializer=rpc_pb2.RangeRequest.SerializeToString
             )
             return bound(request, timeout=seconds, metadata=metadata)
 
-        return self._attempt("Range", ask, timeout, acts=False, eager_token=True)
+        answer = self._attempt("Range", ask, timeout, acts=False, eager_token=True)
+        return convert.scan(self.endpoint, answer, with_sizes=sizes, seen=seen)
 
     def put(self, key: bytes, value: bytes, *, timeout: float, lease: int = 0) -> PutResult:
         """Writes one key. Raises NoSpace while the alarm NOSPACE is armed."""

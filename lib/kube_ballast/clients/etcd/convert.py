@@ -1,6 +1,8 @@
 """Between etcd's messages and ``types``."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+
+from google.protobuf.message import DecodeError
 
 from kube_ballast.clients.errors import BadResponse
 from kube_ballast.clients.etcd import rpc_pb2
@@ -66,15 +68,22 @@ def range_result(reply: rpc_pb2.RangeResponse) -> RangeResult:
     return RangeResult(kvs, reply.count, reply.more, reply.header.revision)
 
 
-def scan(answer: bytes, *, with_sizes: bool) -> Scan:
-    """A range by columns: about 0.5 us a key, where an object each would take two.
+def scan(endpoint: str, answer: bytes, *, with_sizes: bool, seen: int | None = None) -> Scan | None:
+    """A range by columns, at about 0.5 us a key where an object each would take two; None when it was ``seen`` before.
 
     A value is copied once, by the decoder, and never becomes an object of ours.
 
-    Raises:
-        google.protobuf.message.DecodeError: ``answer`` is no RangeResponse.
+    Raises BadResponse when ``answer`` is no RangeResponse.
     """
-    reply = rpc_pb2.RangeResponse.FromString(answer)
+    body = memoryview(answer)[_header_bytes(answer) :]
+    fingerprint = hash(body)
+    if fingerprint == seen:
+        return None
+    try:
+        reply = rpc_pb2.RangeResponse.FromString(answer)
+        sizes = tuple(_stored_bytes(body, len(reply.kvs))) if with_sizes else None
+    except (DecodeError, IndexError) as error:
+        raise BadResponse(endpoint, f"Range: an answer of {len(answer)} bytes cannot be read: {error}") from error
     rows = [(kv.key, kv.create_revision, kv.mod_revision, kv.version) for kv in reply.kvs]
     keys, created, modified, versions = zip(*rows, strict=True) if rows else ((), (), (), ())
     return Scan(
@@ -82,11 +91,37 @@ def scan(answer: bytes, *, with_sizes: bool) -> Scan:
         created,
         modified,
         versions,
-        sizes=tuple(map(len, rpc_pb2.RangeSizes.FromString(answer).kvs)) if with_sizes else None,
+        sizes=sizes,
         count=reply.count,
         more=reply.more,
         revision=reply.header.revision,
+        fingerprint=fingerprint,
     )
+
+
+_HEADER_TAG, _KVS_TAG = b"\x0a\x12"
+_MORE_BYTES_FOLLOW = 0x80
+
+
+def _header_bytes(answer: bytes) -> int:
+    """How many bytes of a RangeResponse its header takes, which stands first and is shorter than 128 bytes."""
+    has_one = len(answer) > 1 and answer[0] == _HEADER_TAG and answer[1] < _MORE_BYTES_FOLLOW
+    return 2 + answer[1] if has_one else 0
+
+
+def _stored_bytes(body: memoryview, records: int) -> Iterator[int]:
+    """How long each KeyValue is on the wire, which is how etcd stores it: read from the lengths between them."""
+    position = 0
+    for _ in range(records):
+        if body[position] != _KVS_TAG:
+            raise DecodeError("a RangeResponse whose keys do not stand one after the other")
+        length = shift = 0
+        while (byte := body[position := position + 1]) >= _MORE_BYTES_FOLLOW:
+            length |= (byte & 0x7F) << shift
+            shift += 7
+        length |= byte << shift
+        position += 1 + length
+        yield length
 
 
 def txn_request(

@@ -73,12 +73,6 @@ class RangeResponse(_message.Message):
     count: int
     def __init__(self, header: _Optional[_Union[ResponseHeader, _Mapping]] = ..., kvs: _Optional[_Iterable[_Union[KeyValue, _Mapping]]] = ..., more: bool = ..., count: _Optional[int] = ...) -> None: ...
 
-class RangeSizes(_message.Message):
-    __slots__ = ("kvs",)
-    KVS_FIELD_NUMBER: _ClassVar[int]
-    kvs: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, kvs: _Optional[_Iterable[bytes]] = ...) -> None: ...
-
 class PutRequest(_message.Message):
     __slots__ = ("key", "value", "lease")
     KEY_FIELD_NUMBER: _ClassVar[int]

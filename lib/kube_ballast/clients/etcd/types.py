@@ -97,7 +97,8 @@ class Scan:
 
     ``sizes`` are the bytes that etcd stores for each key (key, value and revisions; not the 17 bytes of the revision
     it is found by), None when the values were not asked for. ``count`` is the number of keys in the whole range,
-    ``more`` that the limit left some out, ``revision`` the store's when the answer was made.
+    ``more`` that the limit left some out, ``revision`` the store's when the answer was made. Two answers with the same
+    ``fingerprint`` are the same but for that revision; it is good within this process.
     """
 
     keys: tuple[bytes, ...]
@@ -108,6 +109,7 @@ class Scan:
     count: int
     more: bool
     revision: int
+    fingerprint: int
 
 
 @dataclass(frozen=True, slots=True)
