@@ -11,7 +11,7 @@ NOTHING = Records().packed_bytes(0)
 
 def of(records: list[tuple[int, int]]) -> Records:
     made = Records()
-    made.add([revision for revision, _ in records], [size for _, size in records])
+    made.add(records)
     return made
 
 
@@ -42,7 +42,7 @@ def test_records_before_the_last_compaction_stay_where_they_are() -> None:
 def test_a_sample_speaks_for_all() -> None:
     every = [(revision, 200 + revision % 700) for revision in range(4 * SAMPLE)]
     records = of(every)
-    assert records.total == len(every)
+    assert len(records) <= SAMPLE
     exact = pages._written_pages(size for _, size in every) * PAGE_BYTES
     assert abs(records.packed_bytes(len(every)) - exact) < 0.01 * exact
 

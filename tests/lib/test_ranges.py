@@ -6,6 +6,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kube_ballast.analysis.keyspace import Layout
 from kube_ballast.analysis.ranges import END, FIRST, Kept, Walk, merged, remember, spans
 from kube_ballast.clients.etcd.types import Scan
 
@@ -20,6 +21,9 @@ KEYS = st.lists(
 ).map(sorted)
 
 
+LAYOUT = Layout(["/registry", "/registry/x.io"])
+
+
 class Store:
     """Sorted keys that are asked as etcd is."""
 
@@ -32,7 +36,7 @@ class Store:
         self.counted.append(len(found))
         keys = tuple(found[:limit])
         ones = (1,) * len(keys)
-        return Scan(keys, ones, ones, ones, tuple(map(len, keys)), len(found), len(found) > limit, 1)
+        return Scan(keys, ones, ones, ones, tuple(map(len, keys)), len(found), len(found) > limit, 1, hash(keys))
 
 
 def walk(store: Store, start: bytes, end: bytes, limit: int) -> list[Kept]:
@@ -43,7 +47,7 @@ def walk(store: Store, start: bytes, end: bytes, limit: int) -> list[Kept]:
         scan = store.scan(start, until, limit)
         walk.learn(start, scan, limit)
         following = scan.keys[-1] + b"\0" if scan.more else until
-        made += remember(start, following, scan, limit)
+        made += remember(start, following, scan, LAYOUT, mask=0, most_keys=limit, most_bytes=10**9)
         if not scan.more and until == end:
             return made
         assert following > start
@@ -98,6 +102,9 @@ def test_spans_leave_no_gap_and_do_not_overlap(prefixes: set[bytes], whole: bool
 
 def test_what_has_grown_is_split() -> None:
     keys = [b"%05d" % number for number in range(1000)]
-    pieces = [*remember(FIRST, END, Store(keys).scan(FIRST, END, 1000), 300)]
+    scan = Store(keys).scan(FIRST, END, 1000)
+    pieces = [*remember(FIRST, END, scan, LAYOUT, mask=0, most_keys=300, most_bytes=10**9)]
     assert [piece.keys for piece in pieces] == [333, 333, 334]
     assert [(piece.start, piece.end) for piece in pieces] == [(FIRST, b"00333"), (b"00333", b"00666"), (b"00666", END)]
+    by_bytes = remember(FIRST, END, scan, LAYOUT, mask=0, most_keys=1000, most_bytes=1250)  # a size is five bytes here
+    assert [piece.keys for piece in by_bytes] == [250, 250, 250, 250]

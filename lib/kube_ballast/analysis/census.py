@@ -3,29 +3,20 @@
 ``Tally`` takes the answers as they come; ``Census`` is what stands at the end, never half of it.
 """
 
-import heapq
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from kube_ballast.analysis.keyspace import Layout, Place, Resource
 from kube_ballast.analysis.pages import Records
+from kube_ballast.analysis.ranges import LARGEST, Kept, Part, Sized, largest_of
 from kube_ballast.clients.etcd.types import Scan, Status
 
-LARGEST = 20
 MOST_RESOURCES = 5000
 MOST_FOREIGN = 500
 REST = "(other)"
 """Holds what belongs to more resources, or more strangers, than are told apart."""
 _NORMAL_95 = 1.96
-
-
-class Sized(NamedTuple):
-    """A key and the bytes stored for it."""
-
-    size: int
-    key: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,23 +112,26 @@ class _Sums:
         # Stretches with sizes: how many, and the sums of bytes y, keys x·x, x·y, y·y. Those without: how many.
         self.stretches = self.unmeasured = 0
         self.y = self.xx = self.xy = self.yy = 0
-        self.largest: list[Sized] = []
+        self.largest: tuple[Sized, ...] = ()
 
-    def add_sizes(self, keys: tuple[bytes, ...], sizes: tuple[int, ...]) -> None:
-        x, y = len(sizes), sum(sizes)
+    def add(self, part: Part) -> None:
+        self.keys += part.keys
+        if part.stored is None:
+            self.unmeasured += 1
+            return
+        x, y = part.keys, part.stored
         self.stretches += 1
         self.measured += x
         self.y += y
         self.xx += x * x
         self.xy += x * y
         self.yy += y * y
-        if len(self.largest) < LARGEST or max(sizes) > self.largest[-1].size:
-            found = heapq.nlargest(LARGEST, zip(sizes, keys, strict=True))
-            self.largest = sorted([*self.largest, *(Sized(*each) for each in found)], reverse=True)[:LARGEST]
+        if len(self.largest) < LARGEST or part.largest[0].size > self.largest[-1].size:
+            self.largest = largest_of((*self.largest, *part.largest))
 
     def usage(self, *, compared: bool) -> Usage:
         stored, error = self._estimate()
-        return Usage(self.keys, stored, error, self.writes if compared else None, tuple(self.largest))
+        return Usage(self.keys, stored, error, self.writes if compared else None, self.largest)
 
     def _estimate(self) -> tuple[float | None, float | None]:
         """A ratio estimator over stretches: neighbours are alike, so a stretch counts as one observation."""
@@ -156,49 +150,57 @@ class _Sums:
 
 
 class Tally:
-    """Adds up scans of ranges that do not overlap, in any order. Not thread safe."""
+    """Adds up ranges that do not overlap, in any order. Not thread safe.
 
-    def __init__(self, layout: Layout, since: int | None) -> None:
+    ``since`` is the revision of the census before. ``keys`` are those met so far, ``stored`` the bytes of those whose
+    size is known.
+    """
+
+    def __init__(self, since: int | None, mask: int = 0) -> None:
         self.keys = 0
-        self.records = Records()
-        self._layout = layout
-        self._since = since
+        self.stored = 0
+        self.records = Records(mask)
+        self.since = since
         self._resources: dict[Resource, _Sums] = {}
         self._foreign: dict[str, _Sums] = {}
 
-    def add(self, scan: Scan, known: Mapping[int, int]) -> None:
-        """One answer. ``known`` are the versions of the range's keys at the census before, by the keys' hashes."""
-        self.keys += len(scan.keys)
-        if scan.sizes is not None:
-            self.records.add(scan.modified, scan.sizes)
-        changed = self._since is not None and bool(scan.keys) and max(scan.modified) > self._since
-        for run in self._layout.runs(scan.keys):
-            part = slice(run.first, run.last)
-            sums = self._sums(run.place)
-            sums.keys += run.last - run.first
-            if scan.sizes is None:
-                sums.unmeasured += 1
-            else:
-                sums.add_sizes(scan.keys[part], scan.sizes[part])
-            if changed:
-                sums.writes += self._writes(scan, run.first, run.last, known)
+    def add(self, kept: Kept) -> None:
+        """One range as it is now."""
+        self.keys += kept.keys
+        self.records.add(kept.sample)
+        for part in kept.parts:
+            self.stored += part.stored or 0
+            self._sums(part.place).add(part)
+
+    def add_writes(self, scan: Scan, before: Kept | None, layout: Layout) -> None:
+        """What was written of these keys since the census before, when ``before`` was what was known of them.
+
+        A key that was there has grown in version since; one made since counts all its writes.
+        """
+        since = self.since
+        if since is None or max(scan.modified, default=0) <= since:
+            return
+        known = before.known() if before else {}
+        for place, first, last in layout.runs(scan.keys):
+            writes = 0
+            for index in range(first, last):
+                if scan.modified[index] > since:
+                    was_there = scan.created[index] <= since
+                    writes += scan.versions[index] - (known.get(hash(scan.keys[index]), 0) if was_there else 0)
+            self._sums(place).writes += writes
 
     def measured(self, place: Place) -> int:
         """Of how many stretches of that place sizes were read."""
         found = self._foreign.get(place.name) if place.resource is None else self._resources.get(place.resource)
         return 0 if found is None else found.stretches
 
-    def stored(self) -> int:
-        """Bytes of what was measured so far."""
-        return sum(sums.y for sums in (*self._resources.values(), *self._foreign.values()))
-
     def usage(self) -> Mapping[Resource, Usage]:
         """What each resource has."""
-        return {key: sums.usage(compared=self._since is not None) for key, sums in self._resources.items()}
+        return {key: sums.usage(compared=self.since is not None) for key, sums in self._resources.items()}
 
     def foreign(self) -> Mapping[str, Usage]:
         """What strangers have, by the first part of their keys."""
-        return {name: sums.usage(compared=self._since is not None) for name, sums in self._foreign.items()}
+        return {name: sums.usage(compared=self.since is not None) for name, sums in self._foreign.items()}
 
     def _sums(self, place: Place) -> _Sums:
         if place.resource is None:
@@ -208,16 +210,6 @@ class Tally:
         if resource not in self._resources and len(self._resources) >= MOST_RESOURCES:
             resource = Resource("", REST)
         return self._resources.setdefault(resource, _Sums())
-
-    def _writes(self, scan: Scan, first: int, last: int, known: Mapping[int, int]) -> int:
-        """A key that was there before has grown in version; one made since counts all its writes."""
-        assert self._since is not None
-        writes = 0
-        for index in range(first, last):
-            if scan.modified[index] > self._since:
-                before = 0 if scan.created[index] > self._since else known.get(hash(scan.keys[index]), 0)
-                writes += scan.versions[index] - before
-        return writes
 
 
 def ranked(usage: Mapping[Resource, Usage], most: int) -> tuple[list[tuple[Resource, Usage]], Usage | None]:
@@ -236,7 +228,7 @@ def together(usages: Iterable[Usage]) -> Usage | None:
         stored=_sum([each.stored for each in parts]),
         error=None if any(each.error is None for each in parts) else math.hypot(*(each.error or 0 for each in parts)),
         writes=None if any(each.writes is None for each in parts) else sum(each.writes or 0 for each in parts),
-        largest=tuple(heapq.nlargest(LARGEST, (sized for each in parts for sized in each.largest))),
+        largest=largest_of(sized for each in parts for sized in each.largest),
     )
 
 

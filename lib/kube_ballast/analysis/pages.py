@@ -25,32 +25,29 @@ _OTHER_PAGES = 10
 
 SAMPLE = 65536
 _BLOCK_BITS = 8
-_SPREAD = 0x9E3779B1
-_HASHES = 1 << 32
 
 
 class Records:
     """A sample of live revisions in whole blocks of neighbouring ones, at most ``SAMPLE`` records and then thinned.
 
-    What it computes holds for all of them.
+    What it computes holds for all of them. A record is a pair of the revision that wrote it and the bytes stored; those
+    whose revision has a bit of ``mask`` are left out.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, mask: int = 0) -> None:
         self._sample: list[tuple[int, int]] = []
-        self._below = _HASHES
-        self.total = 0
+        self.mask = mask
 
-    def add(self, modified: Sequence[int], sizes: Iterable[int]) -> None:
-        """Live records by the revision that wrote them and the bytes stored."""
-        self.total += len(modified)
-        pairs = zip(modified, sizes, strict=True)
-        self._sample += pairs if self._below == _HASHES else filter(self._kept, pairs)
-        while len(self._sample) > SAMPLE:
-            self._below //= 2
-            self._sample = [*filter(self._kept, self._sample)]
+    def __len__(self) -> int:
+        return len(self._sample)
 
-    def _kept(self, record: tuple[int, int]) -> bool:
-        return (record[0] >> _BLOCK_BITS) * _SPREAD % _HASHES < self._below
+    def add(self, records: Iterable[tuple[int, int]]) -> None:
+        """Live records."""
+        mine = self.mask
+        self._sample += [each for each in records if not each[0] & mine] if mine else records
+        while len(self._sample) > SAMPLE:  # every second block goes
+            self.mask = mine = mine << 1 | 1 << _BLOCK_BITS
+            self._sample = [each for each in self._sample if not each[0] & mine]
 
     def packed_bytes(self, keys: int) -> float:
         """What ``keys`` records such as these take once they have been compacted and defragmented."""

@@ -5,57 +5,120 @@ the number of keys, while a range that is bounded on both sides costs what it ho
 ``END`` (``\0``) as its end means "to the last key", as it does to etcd. Pure.
 """
 
+import heapq
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from string import ascii_lowercase
+from typing import NamedTuple
 
+from kube_ballast.analysis.keyspace import Layout, Place
 from kube_ballast.clients.etcd.types import Scan, prefix_end
 
 FIRST = b"\0"
 END = b"\0"
+LARGEST = 20
 _WIDTH = 64
 _BLIND_BYTES = 2
 _GROW_EMPTY = 8
 _GROW = 2
 
 
+class Sized(NamedTuple):
+    """A key and the bytes stored for it."""
+
+    size: int
+    key: bytes
+
+
+class Part(NamedTuple):
+    """What a range holds of one place: ``stored`` bytes and the ``LARGEST`` largest, None and none if not measured."""
+
+    place: Place
+    keys: int
+    stored: int | None
+    largest: tuple[Sized, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Kept:
     """What is remembered of a range from one census to the next: 16 bytes a key.
 
-    ``hashes`` and ``versions`` are of its keys, in their order; ``stored`` is the bytes of all, None if not measured.
+    ``hashes`` and ``versions`` are of its keys, in their order. ``sample`` are (revision, size) of some of its keys, as
+    ``pages.Records`` takes them. ``fingerprint`` is of an answer that says all this, None when no single one did;
+    ``settled`` that nothing had changed the last time it was looked at.
     """
 
     start: bytes
     end: bytes
     hashes: "array[int]"
     versions: "array[int]"
-    stored: int | None
+    parts: tuple[Part, ...]
+    sample: tuple[tuple[int, int], ...]
+    fingerprint: int | None = None
+    settled: bool = False
 
     @property
     def keys(self) -> int:
-        """How many there were."""
+        """How many there are."""
         return len(self.hashes)
+
+    @property
+    def stored(self) -> int | None:
+        """Their bytes; None when not all were measured."""
+        measured = [part.stored for part in self.parts if part.stored is not None]
+        return sum(measured) if len(measured) == len(self.parts) else None
 
     def known(self) -> Mapping[int, int]:
         """The version of each key by its hash, which holds within this process only."""
         return dict(zip(self.hashes, self.versions, strict=True))
 
+    def thinned(self, mask: int) -> "Kept":
+        """The same with a smaller sample."""
+        return replace(self, sample=tuple([each for each in self.sample if not each[0] & mask]))
 
-def remember(start: bytes, end: bytes, scan: Scan, most: int) -> Iterator[Kept]:
-    """``scan`` of ``[start, end)`` as ranges of ``most`` keys or few more: what has grown is split."""
-    pieces = max(1, round(len(scan.keys) / most))
+    def still_holds(self, scan: Scan, since: int) -> bool:
+        """Whether ``scan`` shows nothing that was written or deleted after revision ``since``, when this was made."""
+        return len(scan.keys) == self.keys and not scan.more and max(scan.modified, default=0) <= since
+
+
+def remember(
+    start: bytes, end: bytes, scan: Scan, layout: Layout, *, mask: int, most_keys: int, most_bytes: int
+) -> Iterator[Kept]:
+    """``scan`` of ``[start, end)`` as ranges of about ``most_keys`` and ``most_bytes``: what has grown is split.
+
+    ``mask`` says which records to keep as a sample: those whose revision has none of its bits.
+    """
+    for_bytes = 0 if scan.sizes is None else -(-sum(scan.sizes) // most_bytes)
+    pieces = max(1, min(len(scan.keys), max(round(len(scan.keys) / most_keys), for_bytes)))
     bounds = [len(scan.keys) * piece // pieces for piece in range(pieces + 1)]
     for first, last in pairwise(bounds):
+        keys, modified = scan.keys[first:last], scan.modified[first:last]
+        sizes = None if scan.sizes is None else scan.sizes[first:last]
         yield Kept(
             start if first == 0 else scan.keys[first],
             end if last == len(scan.keys) else scan.keys[last],
-            array("q", map(hash, scan.keys[first:last])),
+            array("q", map(hash, keys)),
             array("q", scan.versions[first:last]),
-            None if scan.sizes is None else sum(scan.sizes[first:last]),
+            tuple(_parts(keys, sizes, layout)),
+            () if sizes is None else tuple([each for each in zip(modified, sizes, strict=True) if not each[0] & mask]),
+            fingerprint=scan.fingerprint if pieces == 1 else None,
         )
+
+
+def _parts(keys: Sequence[bytes], sizes: Sequence[int] | None, layout: Layout) -> Iterator[Part]:
+    for place, first, last in layout.runs(keys):
+        if sizes is None:
+            yield Part(place, last - first, None, ())
+        else:
+            some = sizes[first:last]
+            yield Part(place, last - first, sum(some), largest_of(zip(some, keys[first:last], strict=True)))
+
+
+def largest_of(sized: Iterable[tuple[int, bytes]]) -> tuple[Sized, ...]:
+    """The ``LARGEST`` largest, the largest first."""
+    return tuple([Sized(size, key) for size, key in heapq.nlargest(LARGEST, sized)])
 
 
 def merged(ranges: Iterable[Kept], most_keys: int, most_bytes: int) -> Iterator[Kept]:
@@ -81,8 +144,17 @@ def _joined(group: Sequence[Kept]) -> Kept:
     for each in group:
         hashes.extend(each.hashes)
         versions.extend(each.versions)
-    stored = [each.stored for each in group if each.stored is not None]
-    return Kept(group[0].start, group[-1].end, hashes, versions, sum(stored) if len(stored) == len(group) else None)
+    parts: list[Part] = []
+    for part in (part for each in group for part in each.parts):
+        if parts and parts[-1].place == part.place:
+            last = parts.pop()
+            stored = None if last.stored is None or part.stored is None else last.stored + part.stored
+            largest = () if stored is None else largest_of((*last.largest, *part.largest))
+            parts.append(Part(part.place, last.keys + part.keys, stored, largest))
+        else:
+            parts.append(part)
+    sample = tuple([record for each in group for record in each.sample])
+    return Kept(group[0].start, group[-1].end, hashes, versions, tuple(parts), sample)
 
 
 def spans(prefixes: Iterable[bytes], *, whole: bool) -> list[tuple[bytes, bytes]]:

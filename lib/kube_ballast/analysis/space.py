@@ -72,7 +72,7 @@ def split(census: Census, status: Status | None = None) -> Split | None:
     the member it was sent to tells right what is in use, until the others have something written (etcd 3.5).
     """
     status = status or census.status
-    if not census.records.total and census.keys:
+    if not len(census.records) and census.keys:
         return None
     in_use = min(status.db_size_in_use, status.db_size)
     live = min(census.records.packed_bytes(census.keys), in_use)
