@@ -4,15 +4,16 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Final
 
 from ballast_remediator.contract import TRANSITIONS, RunState
 from ballast_remediator.store.records import AuditEntry, Run
 
-STARTED: Final = "starting defragmentation"
-FINISHED: Final = "finished defragmenting directory"
+STARTED: Final = "starting defragment"
+FINISHED: Final = "finished defragment"
+"""What etcd's maintenance API logs, 3.5 and 3.6; a start without an end was cut off by a kill of etcd."""
 STATES: Final = frozenset(RunState)
 
 
@@ -30,9 +31,9 @@ def defragmentations(member: str, log: Path) -> tuple[Interval, ...]:
     found: list[Interval] = []
     started: float | None = None
     for line in log.read_text(errors="replace").splitlines():
-        if STARTED not in line and FINISHED not in line:
+        entry = json.loads(line) if line.startswith("{") else {}
+        if entry.get("msg") not in {STARTED, FINISHED}:
             continue
-        entry = json.loads(line)
         at = datetime.fromisoformat(entry["ts"]).timestamp()
         if entry["msg"] == STARTED:
             started = at
@@ -49,7 +50,7 @@ def two_at_once(intervals: Iterable[Interval]) -> tuple[str, ...]:
     ordered = sorted(intervals, key=lambda interval: interval.start)
     return tuple(
         f"{one.member} and {other.member} were in defragmentation at once, at {other.start:.3f}"
-        for one, other in pairwise(ordered)
+        for one, other in combinations(ordered, 2)
         if other.start < one.end
     )
 

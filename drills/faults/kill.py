@@ -51,6 +51,7 @@ class Counts:
     points: int = 0
     kills: int = 0
     accepted: int = 0
+    defragmentations: int = 0
     states: Counter[str] = field(default_factory=Counter)
     killed_after: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
@@ -212,9 +213,11 @@ def judge(place: Place, counts: Counts) -> None:
     for run in runs:
         counts.violations.extend(story_violations(run, timelines[run.id]))
     counts.violations.extend(f"alert {fingerprint} was answered 202 and is lost" for fingerprint in sorted(lost))
-    counts.violations.extend(
-        two_at_once(each for name, log in place.etcd_logs.items() for each in defragmentations(name, log))
-    )
+    seen = [each for name, log in place.etcd_logs.items() for each in defragmentations(name, log)]
+    counts.defragmentations = len(seen)
+    counts.violations.extend(two_at_once(seen))
+    if not seen:
+        counts.violations.append("etcd's logs show no defragmentation at all: they were not understood")
     entries = sorted((entry for timeline in timelines.values() for entry in timeline), key=lambda entry: entry.seq)
     for kill in place.kills:
         before = [entry for entry in entries if entry.at <= kill]
@@ -227,6 +230,7 @@ def report(counts: Counts, seed: int, seconds: float) -> None:
     """The table that a closing note quotes."""
     print(f"\nseed {seed}: {counts.points} points, {counts.kills} kills in {seconds:.0f} s")
     print(f"  {'alerts answered 202':<34}{counts.accepted:>6}")
+    print(f"  {'defragmentations, by etcd' + chr(39) + 's logs':<34}{counts.defragmentations:>6}")
     for state, count in sorted(counts.states.items()):
         print(f"  {'runs ' + state:<34}{count:>6}")
     for where, count in counts.killed_after.most_common():

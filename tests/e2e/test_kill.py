@@ -12,5 +12,5 @@ def test_no_kill_loses_an_alert_repeats_a_step_or_blocks_two_members() -> None:
     counts = kill.run(points=POINTS, seed=None)
 
     assert counts.violations == []
-    assert counts.kills >= POINTS
     assert counts.accepted > 0
+    assert counts.defragmentations > 0

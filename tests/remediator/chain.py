@@ -1,7 +1,6 @@
 """The remediator's engine in this process, on a real etcd: what the tests of the chain stand on."""
 
 import hashlib
-import itertools
 import json
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from ballast_remediator.runbooks.lock import digest
 from ballast_remediator.store import inbox, reading, runs
 from ballast_remediator.store.database import Store
 from ballast_remediator.store.records import AuditEntry, Run
+from drills.faults import invariants
 from drills.filling import client, fill
 from drills.stack import EtcdCluster, EtcdMember, Stack, tool
 from kube_ballast.clients.etcd import rpc_pb2
@@ -383,18 +383,12 @@ def log_lines(etcd: EtcdCluster, member: int) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.startswith("{")]
 
 
-def defragmentations(etcd: EtcdCluster) -> list[tuple[str, str, str]]:
-    """Start, end and member of every defragmentation, by the members' own logs, in the order of their starts."""
-    found = []
-    for number, member in enumerate(etcd.members):
-        lines = log_lines(etcd, number)
-        starts = [line["ts"] for line in lines if line["msg"] == "starting defragment"]
-        ends = [line["ts"] for line in lines if line["msg"] == "finished defragment"]
-        found += [(start, end, member.name) for start, end in zip(starts, ends, strict=True)]
-    return sorted(found)
+def defragmentations(etcd: EtcdCluster) -> list[invariants.Interval]:
+    """Every defragmentation, by the members' own logs, in the order of their starts."""
+    found = [each for member in etcd.members for each in invariants.defragmentations(member.name, member.process.log)]
+    return sorted(found, key=lambda interval: interval.start)
 
 
 def never_two_at_once(etcd: EtcdCluster) -> bool:
     """Whether each defragmentation had ended before the next began, on whatever member."""
-    intervals = defragmentations(etcd)
-    return all(before[1] <= after[0] for before, after in itertools.pairwise(intervals))
+    return invariants.two_at_once(defragmentations(etcd)) == ()

@@ -16,10 +16,8 @@ from ballast_remediator.contract import (
     Target,
     Verdict,
 )
-from ballast_remediator.guards import disk_suffices, stall_fits
-from ballast_remediator.guards.no_corruption import no_corruption
-from ballast_remediator.guards.nobody_disturbs import nobody_disturbs
-from ballast_remediator.guards.quorum_survives import quorum_survives
+from ballast_remediator.guards.stall_fits import stall_fits
+from ballast_remediator.runbooks.etcd_guards import state_guards
 from kube_ballast.analysis.etcd import MIB, EtcdState, MemberState, live_bytes
 from kube_ballast.analysis.words import duration, size
 
@@ -27,6 +25,8 @@ WORTHWHILE_SHARE: Final = 0.10
 WORTHWHILE_BYTES: Final = 1 * MIB
 """A member with less than both of these free has been defragmented, or gains nothing from it."""
 PAUSE: Final = 0.5
+MOVES: Final = 3
+"""Moves of the leadership away from one member before the run gives up."""
 
 
 class Defragment:
@@ -104,15 +104,8 @@ class Defragment:
     def _answers(self, state: EtcdState, name: str, context: StepContext) -> tuple[Answer, ...]:
         measured = context.facts("defragment").get("bytes_per_second")
         rate = measured if isinstance(measured, float) else float(self._settings.defrag_bytes_per_second)
-        return (
-            no_corruption(state),
-            quorum_survives(state),
-            nobody_disturbs(state),
-            disk_suffices.disk_suffices(state),
-            stall_fits.stall_fits(
-                _member(state, name), bytes_per_second=rate, liveness_budget=self._settings.liveness_budget
-            ),
-        )
+        stall = stall_fits(_member(state, name), bytes_per_second=rate, liveness_budget=self._settings.liveness_budget)
+        return (*(guard(state) for guard in state_guards(self._settings)), stall)
 
     def _settled(self, cluster: EtcdCluster, name: str, context: StepContext) -> MemberState:
         """The member, healthy again."""
@@ -122,9 +115,6 @@ class Defragment:
                 raise StepFailed(f"defragmented, but not healthy again: {member.trouble}. Look at its log")
             context.wait(PAUSE)
         return member
-
-
-MOVES: Final = 3
 
 
 def _forbids(answer: Answer, context: StepContext) -> bool:

@@ -7,7 +7,7 @@ docs/runbooks/etcd-free-space.md.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Self
@@ -16,6 +16,7 @@ from ballast_remediator.config import Config, EtcdFreeSpaceSettings, SnapshotsCo
 from ballast_remediator.connections import Connections
 from ballast_remediator.contract import (
     Alert,
+    Answer,
     Done,
     NothingToDo,
     Permissions,
@@ -27,22 +28,17 @@ from ballast_remediator.contract import (
     Target,
     WorldGuard,
 )
-from ballast_remediator.guards.disk_suffices import disk_suffices
-from ballast_remediator.guards.every_member_votes import every_member_votes
-from ballast_remediator.guards.no_corruption import no_corruption
-from ballast_remediator.guards.nobody_disturbs import nobody_disturbs
-from ballast_remediator.guards.quorum_survives import quorum_survives
-from ballast_remediator.guards.quota_is_known import quota_is_known
-from ballast_remediator.guards.version_is_safe import version_is_safe
 from ballast_remediator.guards.watchers_keep_up import watchers_keep_up
 from ballast_remediator.runbooks import (
     etcd_alarm,
     etcd_compact,
     etcd_defragment,
+    etcd_guards,
     etcd_leases,
     etcd_limits,
     etcd_snapshot,
 )
+from ballast_remediator.runbooks.etcd_guards import state_guards
 from ballast_remediator.runbooks.etcd_limits import ENOUGH, WELL_UNDER
 from kube_ballast.analysis.etcd import EtcdState, MemberState, predicted_stall, used_ratio
 from kube_ballast.analysis.words import duration, percent, size
@@ -68,7 +64,7 @@ class EtcdFreeSpace:
 
     name = NAME
     target_label = "etcd_cluster"
-    sources = (etcd_snapshot, etcd_compact, etcd_defragment, etcd_alarm, etcd_leases, etcd_limits)
+    sources = (etcd_snapshot, etcd_compact, etcd_defragment, etcd_alarm, etcd_leases, etcd_limits, etcd_guards)
     permissions = Permissions(
         etcd=(
             "where authentication is on: a user with the role root, as the maintenance API demands",
@@ -117,14 +113,7 @@ class EtcdFreeSpace:
             }
         )
         self.guards: tuple[WorldGuard[World], ...] = (
-            # First, since CORRUPT also makes every member unready: the words have to name the cause.
-            lambda world: no_corruption(world.state),
-            lambda world: quorum_survives(world.state),
-            lambda world: every_member_votes(world.state),
-            lambda world: version_is_safe(world.state, accept_unsafe=settings.accept_unsafe_versions),
-            lambda world: nobody_disturbs(world.state),
-            lambda world: quota_is_known(world.state),
-            lambda world: disk_suffices(world.state),
+            *(_on_state(guard) for guard in state_guards(settings)),
             lambda world: watchers_keep_up(world.old_revision, world.old_revision_words),
         )
 
@@ -204,6 +193,10 @@ class EtcdFreeSpace:
         cluster = self._connections.etcd(context.target)
         etcd_alarm.verify_restored(cluster)
         return etcd_leases.await_cluster(cluster, self._settings, context)
+
+
+def _on_state(guard: Callable[[EtcdState], Answer]) -> WorldGuard[World]:
+    return lambda world: guard(world.state)
 
 
 def followers_first(state: EtcdState) -> tuple[MemberState, ...]:
