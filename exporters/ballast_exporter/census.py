@@ -15,6 +15,7 @@ import itertools
 import random
 import threading
 import time
+from collections import Counter as Multiset
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -31,8 +32,9 @@ from kube_ballast.clients.etcd.types import Scan, Status
 
 __all__ = ["Cancelled", "CensusError", "Counter", "Outrun", "Pace", "Postponed", "Progress", "Settings"]
 
-_FIRST_KEYS = 64
-_MEASURED_STRETCHES = 5
+_FIRST_KEYS = 16
+_MEASURED_AT_LEAST = 20
+_MEASURED_BLINDLY = 5
 ResultT = TypeVar("ResultT")
 
 
@@ -134,6 +136,7 @@ class _Pass:
         self._tally = Tally(self._last.revision, self._last.records.mask) if self._last else Tally(None)
         self._lock = threading.Lock()
         self._share = 1.0
+        self._stretches = Multiset(self._layout.place(kept.start) for kept in self._kept)
         self._chance = random.Random(0)  # noqa: S311 - which ranges are sampled is no secret
         self._asker = Asker(
             members,
@@ -312,8 +315,12 @@ class _Pass:
         return min(1.0, most / max(1.0, stored))
 
     def _wants_sizes(self, start: bytes) -> bool:
+        """Chance decides, but of each resource enough is read to tell the error, where it has as much."""
         if self._share in {0.0, 1.0}:
             return bool(self._share)
+        place = self._layout.place(start)
         with self._lock:
-            few = self._tally.measured(self._layout.place(start)) < _MEASURED_STRETCHES
-            return few or self._chance.random() < self._share
+            known = self._stretches[place]
+            if not known and self._tally.measured(place) < _MEASURED_BLINDLY:
+                return True
+            return self._chance.random() < max(self._share, _MEASURED_AT_LEAST / known if known else 0.0)
