@@ -44,13 +44,11 @@ check-generated: venv ## Fails, with the difference, when generated files are ou
 	@$(BIN)/python -m tools.mixin --check
 	@$(BIN)/python -m tools.proto --check
 
-.PHONY: check-dashboards
-check-dashboards: $(PICTURES)/node_modules/.package-lock.json ## Dashboards against Grafana's schema; what draws them, checked (Node.js 20)
-	@$(NPM) run check
-
 .PHONY: e2e
 e2e: tools ## The demo's story asserted, and the remediator killed at 50 random moments
 	@$(BIN)/pytest -m e2e -s
+
+# --- What measures, and what takes more than CI has ---
 
 .PHONY: bench
 bench: tools ## Figures beside their targets (SUITE=all or one of benchmarks/)
@@ -59,6 +57,10 @@ bench: tools ## Figures beside their targets (SUITE=all or one of benchmarks/)
 .PHONY: faults
 faults: tools ## Kill the remediator at random moments (POINTS=50 SEED=n)
 	@$(BIN)/python -m drills.faults.kill --points $(POINTS) $(if $(SEED),--seed $(SEED))
+
+.PHONY: check-dashboards
+check-dashboards: $(PICTURES)/node_modules/.package-lock.json ## Dashboards against Grafana's schema; what draws them, checked (Node.js 20)
+	@$(NPM) run check
 
 # --- What refreshes committed files ---
 

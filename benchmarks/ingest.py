@@ -22,12 +22,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 from urllib.parse import urlsplit
 
 from flask import Flask, request
 
 from ballast_remediator.cli import THREADS
+from benchmarks.report import Report
 from kube_ballast import wsgi
 
 CONNECTIONS: Final = 32
@@ -39,14 +40,6 @@ START_SECONDS: Final = 30.0
 ALERTS: Final = 5
 TOKEN: Final = "of-this-benchmark-only"  # noqa: S105 - the server lives as long as the benchmark
 PATH: Final = "/api/v1/alertmanager"
-
-
-class Report(Protocol):
-    """Where the figures go."""
-
-    def at_most(self, name: str, value: float, unit: str, target: float) -> None: ...
-    def at_least(self, name: str, value: float, unit: str, target: float) -> None: ...
-    def shown(self, name: str, value: float, unit: str) -> None: ...
 
 
 def run(report: Report) -> None:

@@ -10,8 +10,9 @@ from ballast_exporter.collectors import COLLECTORS
 from ballast_exporter.config import Config
 from ballast_exporter.contract import RequestCounter
 from ballast_exporter.core import Core, Running
-from ballast_exporter.words import row, span
+from ballast_exporter.words import row
 from kube_ballast import __version__
+from kube_ballast.analysis.words import duration
 from kube_ballast.wsgi import Service
 
 _PLAIN = "text/plain; charset=utf-8"
@@ -45,7 +46,7 @@ def create_app(core: Core, clock: Callable[[], float] = time.monotonic) -> Flask
     def index() -> Response:
         now = clock()
         rows = [row(slot, now) for slot in core.slots]
-        page = render_template("index.html", rows=rows, version=__version__, up=span(now - started))
+        page = render_template("index.html", rows=rows, version=__version__, up=duration(now - started))
         answer = Response(page)
         answer.headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'"
         answer.headers["X-Content-Type-Options"] = "nosniff"

@@ -8,6 +8,7 @@ from typing import Generic, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from ballast_exporter.contract import Deadline, RequestCounter
+from kube_ballast.analysis.etcd import quota_bytes
 from kube_ballast.clients.errors import ClientError, Denied
 from kube_ballast.clients.etcd.client import EtcdClient
 from kube_ballast.clients.etcd.http import EtcdHttp
@@ -97,10 +98,7 @@ class MemberView:
     @property
     def limit(self) -> int | None:
         """The quota in bytes; None when it is disabled or unknown."""
-        quota = None if self.answered is None else self.answered.quota
-        if not quota and isinstance(self.metrics, MemberMetrics):  # None before 3.6; 0 is the flag's "default"
-            quota = self.metrics.quota_bytes
-        return quota if quota and quota > 0 else None
+        return quota_bytes(self.answered, self.metrics if isinstance(self.metrics, MemberMetrics) else None)
 
     @property
     def used_ratio(self) -> float | None:

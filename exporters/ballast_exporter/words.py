@@ -3,19 +3,7 @@
 from dataclasses import dataclass
 
 from ballast_exporter.core import Slot
-
-_MINUTE, _HOUR, _DAY = 60, 3600, 86400
-
-
-def span(seconds: float) -> str:
-    """A length of time as one would say it: two units at most."""
-    if seconds < 1:
-        return f"{round(seconds * 1000)} ms"
-    for unit, name, smaller, small in ((_DAY, "d", _HOUR, "h"), (_HOUR, "h", _MINUTE, "min"), (_MINUTE, "min", 1, "s")):
-        if seconds >= unit:
-            whole, rest = divmod(int(seconds), unit)
-            return f"{whole} {name}" + (f" {rest // smaller} {small}" if rest // smaller else "")
-    return f"{round(seconds, 1):g} s"
+from kube_ballast.analysis.words import duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +36,9 @@ def row(slot: Slot, now: float) -> Row:
         name=slot.name,
         condition=condition,
         says=says,
-        interval=span(slot.interval),
-        took="unknown" if state.duration_seconds is None else span(state.duration_seconds),
-        succeeded="never" if state.last_success is None else f"{span(now - state.last_success)} ago",
+        interval=duration(slot.interval),
+        took="unknown" if state.duration_seconds is None else duration(state.duration_seconds),
+        succeeded="never" if state.last_success is None else f"{duration(now - state.last_success)} ago",
         notes=notes,
         requests=tuple(sorted(slot.requests.totals().items())),
     )

@@ -9,12 +9,12 @@ from typing import Final, TypeVar
 
 from ballast_remediator.config import ClusterConfig
 from ballast_remediator.contract import NotConfigured, Target
-from kube_ballast.analysis.etcd import EtcdState, MemberState
+from kube_ballast.analysis.etcd import EtcdState, MemberState, quota_bytes
 from kube_ballast.clients.alertmanager import Alertmanager
 from kube_ballast.clients.errors import ClientError, Unavailable
 from kube_ballast.clients.etcd.client import EtcdClient
 from kube_ballast.clients.etcd.http import EtcdHttp
-from kube_ballast.clients.etcd.types import Alarm, Member, MemberMetrics, Status
+from kube_ballast.clients.etcd.types import Alarm, Member
 from kube_ballast.clients.prometheus import Prometheus, Samples
 from kube_ballast.config import DiskSource, EtcdConfig, EtcdMemberConfig
 
@@ -142,7 +142,7 @@ class _View:
             ready_reason=ready.reason if ready is not None else str(not_ready),
             defragmenting=_positive(None if metrics is None else metrics.defrag_inflight),
             snapshots_in_flight=None if metrics is None else metrics.snapshots_in_flight,
-            quota=_quota(status, metrics),
+            quota=quota_bytes(status, metrics),
             disk_free=disk_free,
             disk_words=disk_words,
         )
@@ -158,13 +158,6 @@ def _settled(future: concurrent.futures.Future[T]) -> tuple[T, None] | tuple[Non
 
 def _positive(count: int | None) -> bool | None:
     return None if count is None else count > 0
-
-
-def _quota(status: Status | None, metrics: MemberMetrics | None) -> int | None:
-    quota = None if status is None else status.quota
-    if quota is None and metrics is not None:
-        quota = metrics.quota_bytes
-    return quota if quota is not None and quota > 0 else None
 
 
 def _by_url(listed: Iterable[Member], endpoint: EtcdEndpoint) -> str:

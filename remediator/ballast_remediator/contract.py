@@ -45,7 +45,7 @@ TRANSITIONS: Mapping[RunState, frozenset[RunState]] = MappingProxyType(
         _S.AWAITING_APPROVAL: frozenset({_S.PLANNING, _S.QUEUED, _S.CANCELLED, _S.EXPIRED}),
         _S.QUEUED: frozenset({_S.PLANNING, _S.RUNNING, _S.CANCELLED}),
         _S.RUNNING: frozenset({_S.VERIFYING, _S.FAILED, _S.OUTCOME_UNKNOWN}),
-        _S.VERIFYING: frozenset({_S.SUCCEEDED, _S.FAILED}),
+        _S.VERIFYING: frozenset({_S.SUCCEEDED, _S.FAILED, _S.OUTCOME_UNKNOWN}),
         _S.SUPPRESSED: frozenset(),
         _S.SHADOWED: frozenset(),
         _S.SUCCEEDED: frozenset(),
@@ -139,14 +139,20 @@ class Plan:
     answers: tuple[Answer, ...] = ()
 
     @property
-    def refusals(self) -> tuple[Answer, ...]:
-        """The guards that forbid this plan."""
-        return tuple(answer for answer in self.answers if answer.verdict is Verdict.REFUSE)
-
-    @property
     def acknowledgements(self) -> tuple[str, ...]:
         """The guards whose risk a person has to accept by name before this plan may run."""
         return tuple(answer.guard for answer in self.answers if answer.verdict is Verdict.ASK)
+
+    @classmethod
+    def parsed(cls, content: Mapping[str, Any]) -> "Plan":
+        """The plan whose ``dataclasses.asdict`` the store kept as JSON."""
+        return cls(
+            summary=content["summary"],
+            because=tuple(content["because"]),
+            steps=tuple(StepSpec(**step) for step in content["steps"]),
+            limits=content["limits"],
+            answers=tuple(Answer(**{**one, "verdict": Verdict(one["verdict"])}) for one in content["answers"]),
+        )
 
     def hash(self, *, target: Target, runbook_digest: str, policy_rule: Mapping[str, Any]) -> str:
         """What an approval is bound to: SHA-256, hex.
@@ -262,7 +268,7 @@ class Step(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Permissions:
-    """What a runbook needs to be allowed to do; RBAC is generated from it."""
+    """What a runbook needs to be allowed to do, in words; its page repeats them."""
 
     etcd: tuple[str, ...] = ()
     prometheus: tuple[str, ...] = ()

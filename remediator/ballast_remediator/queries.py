@@ -1,12 +1,13 @@
 """What the store knows, as the API shows it."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ballast_remediator.contract import Mode, RunState, Scalar, Verdict
+from ballast_remediator.contract import Mode, Plan, RunState, Scalar, Verdict
 from ballast_remediator.store import reading
 from ballast_remediator.store.database import Store
 from ballast_remediator.store.records import AuditEntry, Run, StepRecord
@@ -125,7 +126,7 @@ def run(store: Store, run_id: str) -> RunDetail | None:
     found = store.read(reading.run, run_id)
     if found is None:
         return None
-    plan = None if found.plan is None else _plan(found.plan)
+    plan = None if found.plan is None else Plan.parsed(found.plan)
     return RunDetail(
         **_summary(found),
         alert=AlertView(
@@ -135,9 +136,9 @@ def run(store: Store, run_id: str) -> RunDetail | None:
             starts_at=_time(found.alert.starts_at),
         ),
         mode=found.mode,
-        plan=plan,
+        plan=None if plan is None else _plan(plan),
         plan_hash=found.plan_hash,
-        to_acknowledge=() if plan is None else _to_acknowledge(plan),
+        to_acknowledge=() if plan is None else plan.acknowledgements,
         acknowledged=tuple(sorted(found.acknowledged)),
         steps=tuple(map(_step, store.read(reading.steps_of, run_id))),
         timeline=tuple(map(_entry, store.read(reading.timeline, run_id))),
@@ -161,14 +162,10 @@ def _summary(run: Run) -> dict[str, Any]:
     }
 
 
-def _plan(plan: Mapping[str, Any]) -> PlanView:
-    """From a stored `contract.Plan`."""
-    steps = [{**step, "ordinal": ordinal} for ordinal, step in enumerate(plan["steps"], start=1)]
-    return PlanView.model_validate({**plan, "steps": steps})
-
-
-def _to_acknowledge(plan: PlanView) -> tuple[str, ...]:
-    return tuple(answer.guard for answer in plan.answers if answer.verdict is Verdict.ASK)
+def _plan(plan: Plan) -> PlanView:
+    content = asdict(plan)
+    content["steps"] = [{**step, "ordinal": ordinal} for ordinal, step in enumerate(content["steps"], start=1)]
+    return PlanView.model_validate(content)
 
 
 def _step(step: StepRecord) -> StepView:

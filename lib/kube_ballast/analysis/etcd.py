@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from kube_ballast.clients.etcd.types import Alarm, AlarmKind, Status
+from kube_ballast.clients.etcd.types import Alarm, AlarmKind, MemberMetrics, Status
 
 MIB = 1024 * 1024
 
@@ -84,6 +84,17 @@ class EtcdState:
         if len(leaders) != 1:
             return None
         return next((m for m in self.members if m.status and m.status.member_id in leaders), None)
+
+
+def quota_bytes(status: Status | None, metrics: MemberMetrics | None) -> int | None:
+    """The quota: from the status since 3.6, else from the member's metrics; None when it is disabled or unknown.
+
+    0 is etcd's flag for "the default", which only the metrics resolve.
+    """
+    told = None if status is None else status.quota
+    if not told and metrics is not None:
+        told = metrics.quota_bytes
+    return told if told is not None and told > 0 else None
 
 
 def healthy_voters_without(state: EtcdState, name: str) -> int:

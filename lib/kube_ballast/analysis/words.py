@@ -5,6 +5,7 @@ _STEP = 1024
 _MINUTE = 60
 _HOUR = 3600
 _DAY = 86400
+_PAIRS = ((_DAY, "d", _HOUR, "h"), (_HOUR, "h", _MINUTE, "min"), (_MINUTE, "min", 1, "s"))
 _SECONDS_FROM = 0.9995
 _TENTHS_UNTIL = 9.95
 
@@ -20,19 +21,17 @@ def size(count: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the unit that reads best: ``40 ms``, ``1.4 s``, ``12 s``, ``3 min 20 s``, ``5 h 10 min``."""
+    """Seconds in the unit that reads best: ``40 ms``, ``1.4 s``, ``12 s``, ``5 min``, ``3 h 20 min``."""
     if seconds < _SECONDS_FROM:
         return f"{seconds * 1000:.0f} ms"
     if seconds < _TENTHS_UNTIL:
         return f"{seconds:.1f} s"
     whole = round(seconds)
-    if whole < _MINUTE:
-        return f"{whole} s"
-    if whole < _HOUR:
-        return f"{whole // _MINUTE} min {whole % _MINUTE} s"
-    if whole < _DAY:
-        return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE} min"
-    return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"
+    for large, name, small, small_name in _PAIRS:
+        if whole >= large:
+            rest = whole % large // small
+            return f"{whole // large} {name}" + (f" {rest} {small_name}" if rest else "")
+    return f"{whole} s"
 
 
 def percent(ratio: float) -> str:

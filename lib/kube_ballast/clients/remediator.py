@@ -42,6 +42,7 @@ class RunSummary:
 class Alert:
     """The alert that opened a run."""
 
+    fingerprint: str
     labels: Mapping[str, str]
     annotations: Mapping[str, str]
     starts_at: datetime
@@ -64,6 +65,7 @@ class PlannedStep:
     kind: str
     target: str
     words: str
+    params: Mapping[str, Scalar]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ class Step:
     intended_at: datetime | None
     done_at: datetime | None
     result: str | None
+    facts: Mapping[str, Scalar]
 
 
 @dataclass(frozen=True, slots=True)

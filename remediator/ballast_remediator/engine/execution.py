@@ -1,4 +1,4 @@
-"""Carries a claimed run out: each step observed, intended, done, written down. The one place that catches broadly."""
+"""Carries a claimed run out: each step observed, intended, done, written down. A runbook's fault costs its own run."""
 
 import threading
 import time

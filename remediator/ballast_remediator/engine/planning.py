@@ -1,5 +1,6 @@
 """Plans a run: observe, plan, let the guards judge, and then what the policy says."""
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -102,6 +103,7 @@ class Planner:
                 RunState.PLANNING,
                 words=f"what would be done changed since it was approved (plan hash {outcome.plan_hash[:12]}…)",
                 # Nobody has seen the new plan: it gets a deadline of its own.
+                approved_hash=None,
                 expires_at=None,
             )
             return None
@@ -171,6 +173,9 @@ class Planner:
         expires_at = None
         if mode is Mode.SHADOW:
             to, words = RunState.SHADOWED, "shadow: this is what would have been done"
+        elif run.approved_hash == ready.plan_hash and (run.expires_at or math.inf) > time.time():
+            # It was on its way when something passing held it up; what a person approved is still this plan.
+            to, words, expires_at = RunState.QUEUED, "approved already, and nothing has changed", run.expires_at
         elif mode is Mode.AUTO and not risks:
             to, words = RunState.QUEUED, "the policy lets it run by itself"
         else:

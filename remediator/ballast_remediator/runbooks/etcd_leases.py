@@ -1,7 +1,7 @@
 """etcd restored is not cluster restored: only Leases that are renewed again show that the control plane lives.
 
 Under NOSPACE the controller manager and the scheduler cannot renew their Leases, give up and may wait in
-back-off for minutes; kubelets cannot renew theirs either. Source: facts of kubernetes' leader election.
+back-off for minutes; kubelets cannot renew theirs either. Source: kubernetes, client-go tools/leaderelection.
 """
 
 from dataclasses import dataclass

@@ -142,7 +142,7 @@ def approve(
         raise NotPossible(f"the plan of run {run_id} is another one now (hash {run.plan_hash[:12]}…): read it again")
     if run.expires_at is not None and run.expires_at <= time.time():
         raise NotPossible(f"run {run_id} expired")
-    needed = {answer["guard"] for answer in run.plan["answers"] if answer["verdict"] == "ask"}
+    needed = set(Plan.parsed(run.plan).acknowledgements)
     missing = sorted(needed - set(acknowledged))
     if missing:
         raise NotPossible(f"this plan carries a risk that has to be accepted by name: {', '.join(missing)}")

@@ -76,7 +76,6 @@ Index(
     sqlite_where=text("finished_at IS NULL"),
     postgresql_where=text("finished_at IS NULL"),
 )
-Index("ix_runs_state_due_at", runs.c.state, runs.c.due_at)
 Index("ix_runs_created_at", runs.c.created_at)
 
 run_alerts = Table(

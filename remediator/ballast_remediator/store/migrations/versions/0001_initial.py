@@ -62,7 +62,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_runs")),
     )
     op.create_index("ix_runs_created_at", "runs", ["created_at"], unique=False)
-    op.create_index("ix_runs_state_due_at", "runs", ["state", "due_at"], unique=False)
     op.create_index(
         "uq_runs_open_target",
         "runs",
