@@ -223,10 +223,6 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 
 SUFFIXES = "py|libsonnet|yaml|md|toml|lock|json|proto|prom"
-PLACEHOLDER = re.compile(r"\b(NAME|AREA|ALERT)(\b|_)")
-
-
-SUFFIXES = "py|libsonnet|yaml|md|toml|lock|json|proto|prom"
 PLACEHOLDER = re.compile(r"\b(NAME|AREA|ALERT)\b|_NAME\b|\bAREA_")
 
 
