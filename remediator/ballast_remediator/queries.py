@@ -186,12 +186,19 @@ def _entry(entry: AuditEntry) -> TimelineEntry:
     return TimelineEntry(at=_time(entry.at), event=entry.event, actor=entry.actor, words=entry.words)
 
 
-_YEAR_ONE = datetime(1, 1, 1, tzinfo=UTC)
+_FIRST = datetime.min.replace(tzinfo=UTC)
+_LAST = datetime.max.replace(tzinfo=UTC)
 
 
 def _time(seconds: float) -> datetime:
-    """Go's zero time, written in another zone, lies before the first that can be shown."""
-    return _YEAR_ONE if seconds <= _YEAR_ONE.timestamp() else datetime.fromtimestamp(seconds, UTC)
+    """A sender's time may lie outside of what can be shown: then the nearest that can.
+
+    Go's zero time written in another zone lies before it. The end of the year 9999 lies behind it: as a float it is
+    rounded up to the year 10000.
+    """
+    if seconds <= _FIRST.timestamp():
+        return _FIRST
+    return _LAST if seconds >= _LAST.timestamp() else datetime.fromtimestamp(seconds, UTC)
 
 
 def _maybe(seconds: float | None) -> datetime | None:

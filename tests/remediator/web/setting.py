@@ -114,8 +114,9 @@ PLAN = Plan(
 )
 
 
-def seed(store: Store) -> str:
-    alert = Alert("9e5f", {"alertname": "EtcdFreeSpaceNeeded", "etcd_cluster": "main"}, {}, firing=True, starts_at=1e9)
+def seed(store: Store, *, starts_at: float = 1e9) -> str:
+    labels = {"alertname": "EtcdFreeSpaceNeeded", "etcd_cluster": "main"}
+    alert = Alert("9e5f", labels, {}, firing=True, starts_at=starts_at)
     store.write(inbox.accept, b"{}", "ingest")
     (notification,) = store.read(inbox.unfiled)
     store.write(inbox.file, [notification], [inbox.Finding(alert, TARGET)], cooldown=1.0)

@@ -1,12 +1,14 @@
+import json
 from typing import Any
 
 import pytest
 from flask import Flask
 
+from ballast_remediator import notification
 from ballast_remediator.contract import RunState
 from ballast_remediator.store import reading, runs
 from ballast_remediator.store.database import Store
-from tests.remediator.web.setting import AsRole, RecordingEngine
+from tests.remediator.web.setting import INGEST, AsRole, RecordingEngine, seed
 
 HASH = "ab" * 32
 APPROVAL = {"plan_hash": HASH, "reason": "looked at it", "acknowledge": ["stall_fits"]}
@@ -54,6 +56,28 @@ def test_a_run_shows_its_plan_its_guards_and_what_happened(as_role: AsRole, run_
 def test_a_run_before_its_plan_shows_none(as_role: AsRole, store: Store, run_id: str) -> None:
     store.write(runs.transition, run_id, RunState.CANCELLED, words="gone")
     assert as_role("viewer").get(f"/api/v1/runs/{run_id}").json["finished_at"] is not None
+
+
+@pytest.mark.parametrize(
+    ("starts_at", "shown"),
+    [
+        ("9999-12-31T23:59:59.999999999Z", "9999-12-31T23:59:59.999999Z"),
+        ("9999-12-31T23:59:59-14:00", "9999-12-31T23:59:59.999999Z"),
+        ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59Z"),
+        ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"),
+        ("0001-01-01T00:00:00+14:00", "0001-01-01T00:00:00Z"),
+    ],
+)
+def test_an_alert_of_any_time_that_is_accepted_can_be_shown_and_decided(
+    as_role: AsRole, store: Store, payload: dict[str, Any], starts_at: str, shown: str
+) -> None:
+    payload["alerts"][0]["startsAt"] = starts_at
+    body = json.dumps(payload).encode()
+    (alert,) = notification.parse(body).alerts
+    run_id = seed(store, starts_at=alert.starts_at)
+    assert as_role("ingest").post(INGEST, data=body).status_code == 202
+    assert as_role("viewer").get(f"/api/v1/runs/{run_id}").json["alert"]["starts_at"] == shown
+    assert as_role("approver").post(f"/api/v1/runs/{run_id}/approve", json=APPROVAL).status_code == 200
 
 
 def test_an_approval_is_of_this_plan_by_this_person(
