@@ -31,7 +31,11 @@ _log = structlog.get_logger("ballast_exporter.auth")
 
 
 class Gate:
-    """Admits users of a web configuration; everybody when it names none. Re-reads the file when it changes."""
+    """Admits users of a web configuration; everybody when it names none at the start.
+
+    Reads the file again when it changes. A file that lost all its users looks like one that is just being rewritten,
+    so it takes a restart to open what was closed.
+    """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
@@ -97,10 +101,20 @@ class Gate:
                 return
             self._seen = stamp
         try:
-            self._users = load_web_config(self._path).basic_auth_users
-            _log.info("users read again", file=str(self._path), users=len(self._users))
+            users = load_web_config(self._path).basic_auth_users
         except ConfigError as error:
             _log.error("the changed web configuration is not used", error=str(error))
+            return
+        if self._users and not users:
+            _log.error(
+                "the changed web configuration names no users any more: the last ones stay in force; "
+                "to admit everybody, restart",
+                file=str(self._path),
+                users=len(self._users),
+            )
+            return
+        self._users = users
+        _log.info("users read again", file=str(self._path), users=len(users))
 
 
 _UNAUTHORIZED = Answer.text(

@@ -96,7 +96,7 @@ def load_web_config(path: Path) -> WebConfig:
     Raises:
         ConfigError: it cannot be read, does not fit, or names a file that cannot be read.
     """
-    if path.is_file() and not path.read_text(encoding="utf-8").strip():
+    if _is_empty(path):
         return WebConfig()  # exporter-toolkit takes an empty file for "no TLS, no users"
     config = load(path, WebConfig)
     if config.tls_server_config is None:
@@ -123,6 +123,13 @@ def server_tls(config: WebConfig) -> ServerTLS | None:
         return None
     version: Literal["1.2", "1.3"] = "1.3" if tls.min_version == "TLS13" else "1.2"
     return ServerTLS(tls.cert_file, tls.key_file, tls.client_ca_file, version)
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        return not path.read_bytes().strip()
+    except OSError:
+        return False  # reading it as a configuration says why
 
 
 def _line_of(path: Path, key: str) -> int | None:
