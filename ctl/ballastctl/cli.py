@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
-from typing import Concatenate, Final, NoReturn, ParamSpec
+from typing import Concatenate, ParamSpec
 
 import click
 from pydantic import TypeAdapter, ValidationError
 
 from ballast_remediator.contract import RunState
 from ballastctl import words
+from ballastctl.etcd import etcd
+from ballastctl.exits import EXIT_REFUSED, EXIT_UNKNOWN, EXIT_UNREACHABLE, fail
 from ballastctl.token import token
 from kube_ballast import __version__
 from kube_ballast.clients.errors import ClientError, Conflict, Denied, Timeout, Unavailable
@@ -22,12 +24,8 @@ from kube_ballast.config import HttpConfig, TLSFiles
 
 P = ParamSpec("P")
 
-EXIT_REFUSED: Final = 1
-EXIT_UNREACHABLE: Final = 3
-EXIT_UNKNOWN: Final = 4
-
 _EPILOG = """\b
-Exit codes:
+Exit codes (`ballastctl etcd space --help` tells its own):
   0  done
   1  the remediator says no, or the question was answered with no
   2  a mistake in the command line
@@ -62,7 +60,7 @@ class Connection:
 @click.version_option(__version__, prog_name="ballastctl")
 @click.pass_context
 def main(context: click.Context, url: str, token_file: Path | None, ca_file: Path | None, timeout: float) -> None:
-    """Looks at the remediator's runs and decides on them.
+    """Looks at the remediator's runs and decides on them; shows what fills an etcd.
 
     Colours appear on terminals only, and not at all with NO_COLOR set.
     """
@@ -77,6 +75,7 @@ def main(context: click.Context, url: str, token_file: Path | None, ca_file: Pat
 
 
 main.add_command(token)
+main.add_command(etcd)
 
 
 def _connected(command: Callable[Concatenate[Connection, P], None]) -> Callable[P, None]:
@@ -87,15 +86,15 @@ def _connected(command: Callable[Concatenate[Connection, P], None]) -> Callable[
         try:
             command(click.get_current_context().ensure_object(Connection), *args, **kwargs)
         except Conflict as error:
-            _fail(error.message, EXIT_REFUSED)
+            fail(error.message, EXIT_REFUSED)
         except Denied as error:
-            _fail(f"{error}. Check --token-file (BALLAST_TOKEN_FILE) and the token's role", EXIT_REFUSED)
+            fail(f"{error}. Check --token-file (BALLAST_TOKEN_FILE) and the token's role", EXIT_REFUSED)
         except Unavailable as error:
-            _fail(f"{error}. Is --url (BALLAST_URL) right, and the remediator running?", EXIT_UNREACHABLE)
+            fail(f"{error}. Is --url (BALLAST_URL) right, and the remediator running?", EXIT_UNREACHABLE)
         except Timeout as error:
-            _fail(str(error), EXIT_UNKNOWN)
+            fail(str(error), EXIT_UNKNOWN)
         except ClientError as error:
-            _fail(str(error), EXIT_UNREACHABLE)
+            fail(str(error), EXIT_UNREACHABLE)
 
     return wrapped
 
@@ -183,22 +182,17 @@ def _asked(connection: Connection, run_id: str, acknowledge: tuple[str, ...]) ->
         )
     run = connection.remediator.run(run_id, timeout=connection.timeout)
     if run.state != RunState.AWAITING_APPROVAL or run.plan_hash is None:
-        _fail(f"run {run.id} is {run.state}, not waiting for approval", EXIT_REFUSED)
+        fail(f"run {run.id} is {run.state}, not waiting for approval", EXIT_REFUSED)
     _say(words.details(run, now=datetime.now(UTC)))
     missing = [guard for guard in run.to_acknowledge if guard not in acknowledge]
     if missing:
         options = " ".join(f"--acknowledge {guard}" for guard in missing)
-        _fail(f"the plan carries a risk that has to be accepted by name; if you do: {options}", EXIT_REFUSED)
+        fail(f"the plan carries a risk that has to be accepted by name; if you do: {options}", EXIT_REFUSED)
     click.echo()
     if not click.confirm("Run this plan?"):
-        _fail("not approved", EXIT_REFUSED)
+        fail("not approved", EXIT_REFUSED)
     return run.plan_hash
 
 
 def _say(lines: Iterable[str]) -> None:
     click.echo("\n".join(lines))
-
-
-def _fail(why: str, code: int) -> NoReturn:
-    click.echo(f"ballastctl: {words.clean(why)}", err=True)
-    sys.exit(code)
