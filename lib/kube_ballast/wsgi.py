@@ -44,6 +44,7 @@ HEADER_SECONDS = 10
 BODY_SECONDS = 10.0
 MAX_BODY_BYTES = 4 * 1024 * 1024
 MAX_CONNECTIONS = 8192
+_RETRY_SECONDS = 5
 _STOP_SECONDS = 10
 _PR_SET_PDEATHSIG = 1
 
@@ -276,7 +277,9 @@ class _Bridge:
                         raise too_large
         except TimeoutError:
             reason = f"the body did not arrive within {self._limits.body_seconds:g} s"
-            raise _Refused(Answer.text(HTTPStatus.REQUEST_TIMEOUT, reason)) from None
+            # Not 408: a slow network or an overload passes, and Alertmanager gives up after any 4xx.
+            retry = ("Retry-After", str(_RETRY_SECONDS))
+            raise _Refused(Answer.text(HTTPStatus.SERVICE_UNAVAILABLE, reason, retry)) from None
         return bytes(body)
 
     def _admit_and_call(self, environ: Environ) -> Answer:

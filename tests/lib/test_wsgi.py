@@ -63,12 +63,18 @@ def connection(address: str, data: bytes) -> Iterator[socket.socket]:
 
 
 def answer(open_socket: socket.socket) -> tuple[int, bytes]:
-    """All that comes until the server closes."""
+    """The status and body of all that comes until the server closes."""
+    head, body = parts(open_socket)
+    return int(head.split()[1]), body
+
+
+def parts(open_socket: socket.socket) -> tuple[bytes, bytes]:
+    """Head and body of all that comes until the server closes."""
     received = b""
     while chunk := open_socket.recv(65536):
         received += chunk
     head, _, body = received.partition(b"\r\n\r\n")
-    return int(head.split()[1]), body
+    return head, body
 
 
 def ask(address: str, request: bytes) -> tuple[int, bytes]:
@@ -109,8 +115,12 @@ def test_who_is_refused_is_answered_before_the_body_is_sent(address: str) -> Non
     assert ask(address, post("/no", b"", length=900)) == (401, b"no\n")
 
 
-def test_a_half_sent_body_ends_with_its_time(address: str) -> None:
-    assert ask(address, post(length=900, body=b"half")) == (408, b"the body did not arrive within 2 s\n")
+def test_a_half_sent_body_ends_with_its_time_and_may_be_sent_again(address: str) -> None:
+    with connection(address, post(length=900, body=b"half")) as open_socket:
+        head, body = parts(open_socket)
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nretry-after: 5\r\n" in head.lower() + b"\r\n"
+    assert body == b"the body did not arrive within 2 s\n"
 
 
 def test_half_sent_bodies_do_not_block_good_ones(address: str) -> None:

@@ -56,9 +56,11 @@ def _count(response: Response) -> Response:
     responses={
         202: Accepted,
         400: documented("It can never be understood. Alertmanager drops it: see the words."),
-        408: documented("The body did not arrive in time."),
         413: documented("The body is larger than `limits.body_bytes` of the configuration."),
         **REFUSALS,
+        503: documented(
+            "The body did not arrive in time, or the store does not answer now. Send it again: twice is no fault."
+        ),
     },
     openapi_extensions={
         "requestBody": {"required": True, "content": {"application/json": {"schema": _PAYLOAD}}},

@@ -4,6 +4,8 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from tests.remediator.web.setting import INGEST
+
 
 @pytest.fixture
 def document(app: Flask) -> dict[str, Any]:
@@ -56,3 +58,9 @@ def test_path_parameters_are_declared(document: dict[str, Any]) -> None:
         declared = {parameter["name"] for parameter in operation.get("parameters", []) if parameter["in"] == "path"}
         assert all(f"{{{name}}}" in path for name in declared)
         assert path.count("{") == len(declared)
+
+
+def test_a_notification_that_comes_late_is_none_that_alertmanager_gives_up(document: dict[str, Any]) -> None:
+    answers = document["paths"][INGEST]["post"]["responses"]
+    assert "did not arrive in time" in answers["503"]["description"]
+    assert set(answers) == {"202", "400", "401", "403", "413", "503"}
