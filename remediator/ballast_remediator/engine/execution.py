@@ -22,7 +22,7 @@ from ballast_remediator.contract import (
 from ballast_remediator.store import reading, runs
 from ballast_remediator.store.database import Store
 from ballast_remediator.store.records import Run, StepRecord
-from ballast_remediator.store.writer import StoreUnavailable
+from ballast_remediator.store.writer import StoreUnavailable, Undecided
 from kube_ballast.analysis.words import duration
 from kube_ballast.clients.errors import ClientError
 
@@ -83,10 +83,13 @@ class Context:
         return self._patiently(lambda: self._store.write(operation, self.run_id, self._token, *args, **kwargs))
 
     def _patiently(self, ask: Callable[[], R]) -> R:
+        once_more = ask
         while True:
             try:
-                return ask()
+                return once_more()
             except StoreUnavailable as error:
+                # Few operations may be written twice: one that may still be committed is waited for.
+                once_more = error.outcome if isinstance(error, Undecided) else ask
                 log.warning("run_waits_for_store", run=self.run_id, reason=str(error))
                 self.wait(PAUSE)
 

@@ -1,8 +1,9 @@
 """Files accepted notifications: which alert is about which target."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import structlog
 
@@ -11,12 +12,15 @@ from ballast_remediator.notification import Malformed, Payload, parse
 from ballast_remediator.store import inbox
 from ballast_remediator.store.database import Store
 from ballast_remediator.store.records import Notification
+from ballast_remediator.store.writer import Undecided
 from kube_ballast.clients.alertmanager import Alertmanager
 from kube_ballast.clients.errors import ClientError
 
 RUNBOOK_LABEL = "ballast_runbook"
 CLUSTER_LABEL = "cluster"
 ASK_TIMEOUT = 5.0
+PORTION: Final = 500
+"""Findings per commit at most: while one is written, every notification that arrives waits for its 202."""
 
 log = structlog.get_logger()
 
@@ -36,46 +40,68 @@ class Intake:
         self._runbooks = runbooks
         self._alertmanagers = alertmanagers
         self._cooldown = cooldown
+        self._portions: deque[_Portion] = deque()
+        self._undecided: Callable[[], object] | None = None
         self.ignored = 0
         """Alerts received since the start that no run answers."""
 
     def file(self) -> bool:
-        """Files what was accepted, oldest first, as much as one commit takes; whether there may be more."""
-        batch = self._store.read(inbox.unfiled)
-        if not batch:
-            return False
-        alerts = (alert for notification in batch for alert in self._alerts(notification))
-        findings = tuple(replace(self._finding(alert), times=times) for alert, times in _in_a_row(alerts))
-        self._store.write(inbox.file, batch, findings, cooldown=self._cooldown)
-        for finding in findings:
+        """Files what was accepted, oldest first, as much as one commit takes; whether there may be more.
+
+        A process that dies between two portions of one notification files it again from its beginning.
+        """
+        if not self._portions:
+            batch = self._store.read(inbox.unfiled)
+            if not batch:
+                return False
+            self._portions.extend(self._portioned(batch))
+        portion = self._portions[0]
+        self._write(portion)
+        self._portions.popleft()
+        for finding in portion.findings:
             if finding.target is None:
                 self.ignored += finding.times
                 log.warning("alert_ignored", reason=finding.ignored, labels=dict(finding.alert.labels))
-        return len(batch) == inbox.BATCH
+        return bool(self._portions) or len(portion.filed) == inbox.BATCH
 
-    def _alerts(self, notification: Notification) -> tuple[Alert, ...]:
+    def _portioned(self, batch: Sequence[Notification]) -> Iterable["_Portion"]:
+        findings = [replace(self._finding(alert), times=times) for alert, times in _in_a_row(self._alerts(batch))]
+        *earlier, last = [findings[start : start + PORTION] for start in range(0, len(findings), PORTION)] or [[]]
+        yield from (_Portion((), portion) for portion in earlier)
+        yield _Portion(batch, last)
+
+    def _write(self, portion: "_Portion") -> None:
+        """Files a portion. One that may still be committed is waited for: filed again, it would count twice."""
+        undecided, self._undecided = self._undecided, None
         try:
-            payload = parse(notification.body)
-        except Malformed:
-            # It was understood when it was accepted, so this is a fault of ours; the body stays in the store.
-            log.exception("notification_unreadable", notification=notification.id)
-            return ()
-        return payload.alerts + (self._cut_off(payload) if payload.truncated else ())
+            if undecided is not None:
+                undecided()
+            else:
+                self._store.write(inbox.file, portion.filed, portion.findings, cooldown=self._cooldown)
+        except Undecided as error:
+            self._undecided = error.outcome
+            raise
 
-    def _cut_off(self, payload: Payload) -> tuple[Alert, ...]:
+    def _alerts(self, batch: Sequence[Notification]) -> tuple[Alert, ...]:
+        payloads = [payload for notification in batch if (payload := _payload(notification)) is not None]
+        alerts = tuple(alert for payload in payloads for alert in payload.alerts)
+        truncated = sum(payload.truncated for payload in payloads)
+        return alerts + (self._cut_off(alerts, truncated) if truncated else ())
+
+    def _cut_off(self, alerts: Iterable[Alert], truncated: int) -> tuple[Alert, ...]:
         """What ``max_alerts`` cut off, asked of Alertmanager; it always cuts off the same ones."""
-        known = {alert.fingerprint for alert in payload.alerts}
+        firing = {alert.fingerprint: alert.firing for alert in alerts}
         found: dict[str, Alert] = {}
         for alertmanager in {am for cluster in self._alertmanagers.values() for am in cluster}:
             try:
                 statuses = alertmanager.alerts(timeout=ASK_TIMEOUT)
             except ClientError as error:
-                log.warning("cut_off_alerts_unknown", reason=str(error), truncated=payload.truncated)
+                log.warning("cut_off_alerts_unknown", reason=str(error), truncated=truncated)
                 continue
             for status in statuses:
                 # Alertmanager sends nobody a silenced alert, and what a person silenced is not acted on.
                 wanted = RUNBOOK_LABEL in status.labels and not status.silenced_by
-                if wanted and status.fingerprint not in known:
+                if wanted and not firing.get(status.fingerprint):
                     found[status.fingerprint] = Alert(
                         status.fingerprint,
                         status.labels,
@@ -102,6 +128,23 @@ class Intake:
         if not target:
             return inbox.Finding(alert, None, f"the alert has no label {runbook.target_label}: its target is unknown")
         return inbox.Finding(alert, Target(cluster, name, target))
+
+
+@dataclass(frozen=True, slots=True)
+class _Portion:
+    """What one commit files, and the notifications of which it is the last part."""
+
+    filed: Sequence[Notification]
+    findings: Sequence[inbox.Finding]
+
+
+def _payload(notification: Notification) -> Payload | None:
+    try:
+        return parse(notification.body)
+    except Malformed:
+        # It was understood when it was accepted, so this is a fault of ours; the body stays in the store.
+        log.exception("notification_unreadable", notification=notification.id)
+        return None
 
 
 def _in_a_row(alerts: Iterable[Alert]) -> Iterable[tuple[Alert, int]]:

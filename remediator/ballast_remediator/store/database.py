@@ -18,7 +18,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 WRITE_TIMEOUT: Final = 10.0
-"""Seconds after which a write is given up: Alertmanager then gets a 503 and tries again."""
+"""Seconds after which a write that has not begun is withdrawn, and one that has begun is not waited for any more:
+Alertmanager then gets a 503 and tries again."""
 
 
 class StoreInUse(Exception):
@@ -46,7 +47,12 @@ class Store:
         self._writer = Writer(self._engine)
 
     def write(self, operation: Callable[Concatenate[Connection, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Commits ``operation(connection, …)`` durably and returns its value. Raises `StoreUnavailable`."""
+        """Commits ``operation(connection, …)`` durably and returns its value.
+
+        Raises:
+            Undecided: it has begun and may still be committed; ``outcome`` of it waits for the same write.
+            StoreUnavailable: it is not written.
+        """
         return self._writer.write(lambda connection: operation(connection, *args, **kwargs), timeout=WRITE_TIMEOUT)
 
     def read(self, operation: Callable[Concatenate[Connection, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:

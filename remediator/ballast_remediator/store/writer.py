@@ -8,7 +8,7 @@ into one transaction. One that fails takes no other with it: the group is then d
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -34,7 +34,16 @@ _OF_THE_OPERATION: Final = (IntegrityError, DataError, InterfaceError, Programmi
 
 
 class StoreUnavailable(Exception):
-    """The store cannot take or give data now; the text says why."""
+    """The store cannot take or give data now; the text says why. What was to be written is not."""
+
+
+class Undecided(StoreUnavailable):
+    """A write that has begun and does not end: it may still be committed, so it must not be sent a second time."""
+
+    def __init__(self, words: str, outcome: Callable[[], Any]) -> None:
+        """``outcome`` waits for the same write again: its value, its exception, or `Undecided` once more."""
+        super().__init__(words)
+        self.outcome = outcome
 
 
 class Writer:
@@ -50,18 +59,32 @@ class Writer:
     def write(self, operation: Operation[R], *, timeout: float) -> R:
         """Runs ``operation(connection)`` in a transaction; returns its value once that is committed.
 
+        Takes at most twice ``timeout`` seconds: once for its turn to come, once more to end if it has come.
+
         Raises:
-            StoreUnavailable: it was not committed, or not within ``timeout`` seconds (then it may still be).
+            Undecided: its turn came and it has not ended; it may still be committed.
+            StoreUnavailable: it was not committed and will not be.
             Exception: whatever ``operation`` raised; its own writes are rolled back.
         """
         if self._closed.is_set():
             raise StoreUnavailable("the store is closed")
         future: Future[R] = Future()
         self._queue.put((operation, future))
-        try:
-            return future.result(timeout)
-        except TimeoutError as error:
-            raise StoreUnavailable(f"no commit within {timeout:g} s: the disk is slow or stuck") from error
+        wait((future,), timeout)
+        if future.cancel():
+            raise StoreUnavailable(
+                f"not written: its turn did not come within {timeout:g} s; the disk is slow or stuck"
+            )
+        return self._outcome(future, timeout)
+
+    def _outcome(self, future: Future[R], timeout: float) -> R:
+        wait((future,), timeout)
+        if not future.done():
+            raise Undecided(
+                f"no commit within {timeout:g} s, though it may still come: the disk is slow or stuck",
+                lambda: self._outcome(future, timeout),
+            )
+        return future.result()
 
     def close(self) -> None:
         """Commits what waits and ends the thread."""
@@ -78,7 +101,10 @@ class Writer:
                     self._queue.put(None)
                     break
                 group.append(following)
-            self._commit(group)
+            # From here on nobody can withdraw a write: whoever waits for it has to wait for its outcome.
+            begun = [waiting for waiting in group if waiting[1].set_running_or_notify_cancel()]
+            if begun:
+                self._commit(begun)
 
     def _commit(self, group: Sequence[_Waiting]) -> None:
         try:

@@ -14,8 +14,9 @@ from ballast_remediator.contract import RunState
 from ballast_remediator.store import inbox, reading, runs
 from ballast_remediator.store.database import Store
 from ballast_remediator.store.schema import locks, notifications
-from ballast_remediator.store.writer import StoreUnavailable
+from ballast_remediator.store.writer import StoreUnavailable, Undecided
 from tests.remediator.store.rows import opened
+from tests.waiting import eventually
 
 
 def count(store: Store) -> int:
@@ -136,13 +137,37 @@ def test_a_full_disk_is_said_and_survived(store: Store, tmp_path: Path) -> None:
     assert count(store) == 2
 
 
-def test_a_commit_that_does_not_come(store: Store) -> None:
+def test_a_commit_that_does_not_come_is_waited_for_and_not_sent_again(store: Store) -> None:
     release = threading.Event()
     try:
-        with pytest.raises(StoreUnavailable, match=r"no commit within 0.05 s: the disk is slow or stuck"):
+        with pytest.raises(Undecided, match=r"no commit within 0.05 s, though it may still come") as stuck:
             store._writer.write(lambda _: release.wait(20.0), timeout=0.05)
+        with pytest.raises(Undecided) as again:
+            stuck.value.outcome()
     finally:
         release.set()
+    assert eventually(again.value.outcome, retry=Undecided) is True
+
+
+def test_a_write_whose_turn_does_not_come_is_withdrawn(store: Store) -> None:
+    begun, release = threading.Event(), threading.Event()
+
+    def hold(_: Connection) -> None:
+        begun.set()
+        release.wait(20.0)
+
+    holder = threading.Thread(target=outcome, args=(lambda: store.write(hold),))
+    holder.start()
+    try:
+        assert begun.wait(10.0)
+        with pytest.raises(StoreUnavailable, match=r"not written: its turn did not come within 0.05 s") as refused:
+            store._writer.write(lambda c: inbox.accept(c, b"withdrawn", "test"), timeout=0.05)
+    finally:
+        release.set()
+        holder.join(20.0)
+    assert not isinstance(refused.value, Undecided)
+    store.write(inbox.accept, b"later", "test")
+    assert [one.body for one in store.read(inbox.unfiled)] == [b"later"]
 
 
 def test_a_table_that_is_gone(store: Store) -> None:
