@@ -68,7 +68,7 @@ def unfiled(connection: Connection) -> tuple[Notification, ...]:
 def file(
     connection: Connection, batch: Sequence[Notification], findings: Sequence[Finding], *, cooldown: float
 ) -> None:
-    """Opens a run for each new firing target, attaches the rest to the open ones, and marks the batch filed.
+    """Opens a run for each new firing target, attaches the rest to the open ones, and marks ``batch`` filed.
 
     ``cooldown`` is how many seconds a target rests after a run on it failed or a person rejected it; repeats of its
     alert meanwhile open nothing.

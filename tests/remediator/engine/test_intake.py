@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from ballast_remediator.contract import FINAL, Mode, RunState
+from ballast_remediator.engine import intake
 from ballast_remediator.store import runs
 from ballast_remediator.store.database import Store
 from ballast_remediator.store.schema import audit, notifications, run_alerts
@@ -165,3 +166,44 @@ def test_a_run_shows_the_alert_that_opened_it(store: Store) -> None:
     assert run.alert.labels["severity"] == "none"
     assert run.alert.fingerprint == json.loads(say(severity="none"))["alerts"][0]["fingerprint"]
     assert run.alert.starts_at == pytest.approx(1767225600.0)
+
+
+def test_a_notification_of_many_alerts_is_filed_in_portions(
+    desk: Desk, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "PORTION", 4)
+    desk.receive(payload(alerts=[alert(str(number), f"target-{number}") for number in range(10)]))
+    opened = []
+    for more in (True, True, False):
+        assert unfiled(store) == 1
+        assert desk.engine._intake.file() is more
+        opened.append(len(desk.runs()))
+    assert opened == [4, 8, 10]
+    assert unfiled(store) == 0
+
+
+def test_a_restart_between_two_portions_loses_nothing(
+    desk: Desk, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "PORTION", 4)
+    desk.receive(payload(alerts=[alert(str(number), f"target-{number}") for number in range(10)]))
+    desk.engine._intake.file()
+    again = Desk(store)
+    again.file()
+    assert sorted(run.target.name for run in again.runs()) == [f"target-{number}" for number in range(10)]
+    assert unfiled(store) == 0
+
+
+def test_alertmanager_is_asked_once_for_all_that_it_cut_off(store: Store) -> None:
+    alertmanager = FakeAlertmanager()
+    for fingerprint, target in (("known", "main"), ("back", "events"), ("cut", "other")):
+        alertmanager.hold(fingerprint, {"ballast_runbook": "recording", "etcd_cluster": target})
+    with http_server(alertmanager) as url:
+        desk = Desk(store, clusters={"here": url})
+        for _ in range(3):
+            desk.receive(payload(truncatedAlerts=3, alerts=[alert("known", "main")]))
+        desk.receive(payload(truncatedAlerts=3, alerts=[alert("back", "events", firing=False)]))
+        desk.file()
+    assert alertmanager.asked == 1
+    assert sorted(run.target.name for run in desk.runs()) == ["events", "main", "other"]
+    assert store.read(lambda c: c.execute(select(run_alerts.c.received)).scalars().all()).count(3) == 1
