@@ -75,13 +75,13 @@ class EtcdFreeSpaceSettings(Model):
     rearm_watch: Duration = 30.0
     """Seconds for which the alarm must stay away after it was lifted."""
     settle_timeout: Duration = 300.0
-    """Seconds until a compaction, or a member after its defragmentation, has to have settled."""
+    """Seconds until a compaction has to have settled. A member after its defragmentation has `patience`."""
     defrag_timeout: Duration = 600.0
     """Seconds after which a defragmentation's outcome is unknown."""
     snapshot_timeout: Duration = 600.0
     """Seconds a snapshot may take to arrive."""
     patience: Duration = 120.0
-    """Seconds a step waits for its guards before the run gives up."""
+    """Seconds a step waits for its guards, or for a member after its defragmentation, before the run gives up."""
     cluster_restored_within: Duration = 600.0
     """Seconds after etcd takes writes again within which the nodes' Leases have to advance."""
     lease_prefix: str = Field(default="/registry/leases/", min_length=1)
