@@ -11,14 +11,24 @@
         tls: {ca: ca.crt, cert: healthcheck-client.crt, key: healthcheck-client.key}
     collectors:
       etcd_quota: {enabled: true, interval: 10s, deadline: 5s}
+      etcd_keyspace:                  # what fills etcd; see the collector's text
+        enabled: true
+        every: 10m                    # from one census to the next
+        prefixes: [/registry]         # --etcd-prefix of each apiserver that uses it
+        top: 30                       # resources that are told one by one
+        object_names: false           # the names of the largest objects, as a label
+        keys_per_second: 4000         # read no faster than this, nor than that many bytes
+        bytes_per_second: 16MiB
+        exact_bytes: 4GiB             # with more live data than this, sizes are sampled
 
 Paths are taken from the working directory.
 """
 
 from typing import Literal, Self
 
-from pydantic import Field, FilePath, field_validator, model_validator
+from pydantic import ByteSize, Field, FilePath, field_validator, model_validator
 
+from kube_ballast.analysis.keyspace import DEFAULT_PREFIX
 from kube_ballast.config import Duration, EtcdConfig, ListenAddress, Model
 
 
@@ -43,10 +53,23 @@ class CollectorConfig(Model):
         return self
 
 
+class EtcdKeyspaceConfig(CollectorConfig):
+    """What is counted, how often and how fast. ``interval`` is how often what is known is rendered anew."""
+
+    every: Duration = 600.0
+    prefixes: tuple[str, ...] = Field(default=(DEFAULT_PREFIX,), min_length=1)
+    top: int = Field(default=30, ge=1, le=500)
+    object_names: bool = False
+    keys_per_second: float = Field(default=4000.0, ge=100, allow_inf_nan=False)
+    bytes_per_second: ByteSize = Field(default=ByteSize(16 * 2**20), ge=2**20)
+    exact_bytes: ByteSize = Field(default=ByteSize(4 * 2**30), ge=0)
+
+
 class CollectorsConfig(Model):
     """One entry a collector, by its name."""
 
     etcd_quota: CollectorConfig = CollectorConfig()
+    etcd_keyspace: EtcdKeyspaceConfig = EtcdKeyspaceConfig()
 
 
 class Config(Model):

@@ -20,7 +20,7 @@ def check(folder: Path, text: str, *arguments: str) -> Result:
 def test_a_good_configuration_is_said_to_be_good(tmp_path: Path) -> None:
     result = check(tmp_path, GOOD)
     assert (result.exit_code, result.stderr) == (0, "")
-    assert "no mistake found; collectors: etcd_quota" in result.stdout
+    assert "no mistake found; collectors: etcd_quota, etcd_keyspace" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,8 @@ def test_a_good_configuration_is_said_to_be_good(tmp_path: Path) -> None:
         (GOOD + "web_config_file: nowhere.yml\n", 3, "there is no file nowhere.yml"),
         (GOOD + "log:\n  format: xml\n", 4, "log.format: Input should be 'logfmt' or 'json'"),
         (GOOD + "collectors:\n  etcd_quota: {interval: soon}\n", 4, "'soon' is no duration"),
+        (GOOD + "collectors:\n  etcd_keyspace: {keys_per_second: 1}\n", 4, "greater than or equal to 100"),
+        (GOOD + "collectors:\n  etcd_keyspace: {exact_bytes: 3 lots}\n", 4, "could not interpret byte unit"),
         (GOOD + "collectors:\n  etcd_quota: {interval: 5s, deadline: 6s}\n", 4, "deadline (6 s) is longer than the"),
         (GOOD + "collectors:\n  etcd: {}\n", 4, "collectors.etcd: unknown key"),
         (GOOD + "  - members: [{endpoint: http://127.0.0.1:2380}]\n", 1, "two etcds have the same name"),
@@ -67,7 +69,7 @@ def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:
     [
         (("--web.listen-address", "here"), "is no address of the form HOST:PORT"),
         (("--web.config.file", "nowhere.yml"), "nowhere.yml: cannot be read: No such file or directory"),
-        (("--collectors", "etcd_quota,census"), "no collector is called census; there are: etcd_quota"),
+        (("--collectors", "etcd_quota,censuses"), "no collector is called censuses; there are: etcd_quota"),
         (("--collectors", ""), "no collector is enabled"),
     ],
 )
@@ -78,7 +80,7 @@ def test_flags_are_checked_too(tmp_path: Path, arguments: tuple[str, ...], reaso
 
 
 def test_a_flag_enables_what_the_file_disables(tmp_path: Path) -> None:
-    disabled = GOOD + "collectors: {etcd_quota: {enabled: false}}\n"
+    disabled = GOOD + "collectors: {etcd_quota: {enabled: false}, etcd_keyspace: {enabled: false}}\n"
     assert check(tmp_path, disabled).exit_code == 2
     assert check(tmp_path, disabled, "--collectors", "etcd_quota").exit_code == 0
 

@@ -11,7 +11,7 @@ from kube_ballast.config import EtcdConfig, TLSFiles
 from tests.exporter.asking import get, values
 from tests.waiting import eventually
 
-QUICK = {"etcd_quota": {"interval": "500ms", "deadline": "450ms"}}
+QUICK = {"etcd_quota": {"interval": "500ms", "deadline": "450ms"}, "etcd_keyspace": {"enabled": False}}
 
 
 def exporter(stack: Stack, *etcds: EtcdConfig, more: Mapping[str, object] | None = None) -> Service:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kube_ballast.analysis import space
-from kube_ballast.analysis.census import Census, Usage, ranked, together
+from kube_ballast.analysis.census import Census, Usage, together
 from kube_ballast.analysis.etcd import EtcdState, MemberState
 from kube_ballast.analysis.keyspace import Resource
 from kube_ballast.analysis.pages import Records
@@ -75,13 +75,13 @@ def test_what_is_unknown_of_one_is_unknown_of_all() -> None:
     assert space.share(part.usage[PODS], part) is None
 
 
-def test_resources_are_ranked_by_bytes_and_the_rest_is_one() -> None:
-    resources = {PODS: usage(300.0, 3), EVENTS: usage(500.0, 5), WIDGETS: usage(200.0, 7, largest=9000)}
-    first, rest = ranked(resources, 1)
-    assert [resource for resource, _ in first] == [EVENTS]
+def test_several_usages_are_one() -> None:
+    rest = together([usage(300.0, 3), usage(200.0, 7, largest=9000)])
     assert rest is not None
     assert (rest.keys, rest.stored, rest.largest[0].size) == (10, 500, 9000)
-    assert ranked(resources, 3)[1] is None
+    unknown = together([usage(300.0, 3), Usage(5, None, None, None)])
+    assert unknown is not None
+    assert (unknown.keys, unknown.stored, unknown.error, unknown.writes) == (8, None, None, None)
     assert together([]) is None
 
 

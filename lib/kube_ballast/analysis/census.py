@@ -216,12 +216,6 @@ class Tally:
         return self._resources.setdefault(resource, _Sums())
 
 
-def ranked(usage: Mapping[Resource, Usage], most: int) -> tuple[list[tuple[Resource, Usage]], Usage | None]:
-    """The ``most`` resources with the most bytes (keys, where those are unknown), and the rest as one; None if none."""
-    ordered = sorted(usage.items(), key=lambda item: (-(item[1].stored or 0), -item[1].keys, item[0]))
-    return ordered[:most], together(each for _, each in ordered[most:])
-
-
 def together(usages: Iterable[Usage]) -> Usage | None:
     """Several as one; None of none. What is unknown of one is unknown of all."""
     parts = [*usages]
