@@ -14,13 +14,14 @@ from ballastctl import space_view
 from ballastctl.etcd_access import Etcd, Look
 from ballastctl.progress import Line
 from ballastctl.space_report import Counted, Report, compose, overview
-from ballastctl.words import clean, terminal_width
+from ballastctl.words import clean, terminal_height, terminal_width
 from kube_ballast.analysis import space as analysis
 from kube_ballast.analysis.census import Census
 from kube_ballast.analysis.words import duration
 from kube_ballast.clients.errors import ClientError
 
-_CLEAR = "\x1b[H\x1b[2J\x1b[3J"
+_CLEAR = "\x1b[H\x1b[2J"
+_FEWEST_SHOWN = 3
 _PIPED_COLUMNS = 100
 
 
@@ -65,10 +66,19 @@ class Console:
             return
         if self.terminal:
             click.echo(_CLEAR, nl=False)
-        self._say(space_view.header(report.etcd, self.columns))
-        self._say(space_view.body(report, self.columns, top=self._top))
+        self._say(self._screen(report, every))
+
+    def _screen(self, report: Report, every: float) -> list[str]:
+        """With as many resources as leave room for all the rest, if that is possible; the last row is for progress."""
         clock = report.at.astimezone().strftime("%H:%M:%S")
-        self._say(["", f"As of {clock}; counted every {duration(every)} until Ctrl-C."])
+        around = [*space_view.header(report.etcd, self.columns)]
+        until = f"As of {clock}; counted every {duration(every)} until Ctrl-C."
+        lines = [*around, *space_view.body(report, self.columns, top=self._top), until]
+        above = len(lines) + 1 - terminal_height() if self.terminal else 0
+        if above <= 0:
+            return lines
+        fewer = max(_FEWEST_SHOWN, min(self._top, len(report.resources)) - above)
+        return [*around, *space_view.body(report, self.columns, top=min(fewer, self._top)), until]
 
     def _say(self, lines: Iterable[str]) -> None:
         click.echo("\n".join(lines))

@@ -66,12 +66,16 @@ def _sum(values: Sequence[float | None]) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Widths of the name, the bar and the other columns by title; a full bar is ``most`` of the whole."""
+    """Widths of the name, the bar and the other columns by title; a full bar is ``most`` of the whole.
+
+    ``fastest`` is the growth in bytes a second of what grows most.
+    """
 
     name: int
     bar: int
     widths: Mapping[str, int]
     most: float
+    fastest: float
 
     def heading(self) -> str:
         """The titles."""
@@ -87,10 +91,17 @@ class _Layout:
         if len(name) > self.name:
             name = f"{name[: self.name - 1]}…"
         cells = (
-            self._share(holder, colour) if title == _SHARE else f"{_cell(holder, title):>{width}}"
+            self._share(holder, colour)
+            if title == _SHARE
+            else click.style(f"{_cell(holder, title):>{width}}", fg=self._colour_of(holder, title))
             for title, width in self.widths.items()
         )
         return _GAP.join((f"  {name:<{self.name}}", *cells)).rstrip()
+
+    def _colour_of(self, holder: Holder, title: str) -> str | None:
+        """What grows most stands out."""
+        grows = title == _GROWTH and 0 < self.fastest == holder.growth_bytes_per_second
+        return "red" if grows else None
 
     def _share(self, holder: Holder, colour: str) -> str:
         if holder.share is None:
@@ -114,7 +125,8 @@ def _layout(report: Report, holders: Sequence[Holder], columns: int) -> _Layout:
             break
     name = max(min(longest, room - _SHORTEST_BAR), len("RESOURCE"))
     most = max((each.share or 0.0 for each in holders), default=0.0) or 1.0
-    return _Layout(name, max(_SHORTEST_BAR, min(_LONGEST_BAR, room - name)), kept, most)
+    fastest = max((each.growth_bytes_per_second or 0.0 for each in holders), default=0.0)
+    return _Layout(name, max(_SHORTEST_BAR, min(_LONGEST_BAR, room - name)), kept, most, fastest)
 
 
 def _cell(holder: Holder, title: str) -> str:

@@ -74,7 +74,6 @@ def body(report: Report, columns: int, *, top: int) -> Iterator[str]:
         yield ""
         yield click.style("Largest objects", bold=True)
         yield from (f"  {size(each.bytes):>10}  {clean(each.key)}" for each in report.largest)
-    yield from _growth(report)
     if report.advice:
         yield ""
         yield click.style("What to do", bold=True)
@@ -97,6 +96,7 @@ def _split(report: Report, parts: Parts, columns: int) -> Iterator[str]:
     for name, value, letter, colour, meaning in rows:
         mark = click.style(letter, fg=colour)
         yield f"  {mark} {name:<10}  {size(value):>10}  {percent(value / whole):>5}  {click.style(meaning, dim=True)}"
+    yield from _growth(report)
     yield ""
     yield from _cures(report, columns)
 
@@ -150,12 +150,14 @@ def _alike(values: Sequence[float]) -> bool:
 
 def _growth(report: Report) -> Iterator[str]:
     growth = report.growth
-    if growth is None:
+    if growth is None or not report.keys:
         return
     yield ""
     yield click.style(f"Growth in {duration(growth.seconds)}", bold=True)
     rate = growth.live_bytes_per_second
-    yield f"  live data {'+' if rate >= 0 else '-'}{size(abs(rate) * 3600)} an hour"
+    most = max(report.resources + report.foreign, key=lambda each: each.growth_bytes_per_second or 0.0)
+    above_all = f", {clean(most.name)} above all" if (most.growth_bytes_per_second or 0.0) > 0 else ""
+    yield f"  live data {'+' if rate >= 0 else '-'}{size(abs(rate) * 3600)} an hour{above_all}"
     if growth.seconds_until_full is not None:
         words = "is reached" if not growth.seconds_until_full else f"in {duration(growth.seconds_until_full)}"
         near = growth.seconds_until_full < _SOON_SECONDS

@@ -52,6 +52,11 @@ def terminal_width() -> int:
     return shutil.get_terminal_size().columns
 
 
+def terminal_height() -> int:
+    """Rows of the terminal."""
+    return shutil.get_terminal_size().lines
+
+
 def age(then: datetime, now: datetime) -> str:
     """How long ago, in words."""
     return duration(max((now - then).total_seconds(), 0.0))

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from ballastctl.bars import bar, stacked
 from ballastctl.cli import main
-from drills.filling import client
+from drills.filling import client, fill
 from drills.keyspace import objects
 from drills.stack import Authority, EtcdCluster, Stack, tool
 from kube_ballast.clients.etcd.types import Put
@@ -215,6 +215,33 @@ def test_no_colour_when_that_is_wished(filled: EtcdCluster) -> None:
     with terminal(*where, NO_COLOR="1") as (_, descriptor):
         assert not STYLE.search(everything(descriptor))
     assert "\x1b" not in space(filled).output
+
+
+def test_a_full_etcd_says_so_first(stack: Stack) -> None:
+    etcd = stack.etcd(quota_bytes=16 * 2**20)
+    fill(etcd, keys=2)
+    heading, alarm, *rest = space(etcd, prefix="/registry").stdout.splitlines()
+    assert heading.startswith("etcd 3.")
+    assert alarm == f"ALARM NOSPACE, raised by {etcd.members[0].name}: the cluster takes deletes only"
+    (verdict,) = [line for line in rest if line.startswith("History is")]
+    assert verdict.endswith(f"of {etcd.members[0].name}: old revisions that nobody compacted")
+    shown = report(space(etcd, "-o", "json", prefix="/registry"))
+    assert shown["etcd"]["alarms"] == [{"member": etcd.members[0].name, "kind": "NOSPACE"}]
+    assert shown["cures"]["both_bytes"] > 8 * 2**20
+
+
+def test_what_is_watched_fits_the_screen(filled: EtcdCluster) -> None:
+    where = ("--endpoints", filled.endpoints[0], "--prefix", ROOT, "--fast", "--watch", "1s")
+    with terminal(*where) as (process, descriptor):
+        shown = b""
+        while shown.count(b"until Ctrl-C.") < 2:
+            shown += os.read(descriptor, 4096)
+        process.send_signal(signal.SIGINT)
+        everything(descriptor)
+    assert process.returncode == 130
+    screens = shown.decode(errors="replace").split("\x1b[H\x1b[2J")
+    assert max(screen.count("\r\n") for screen in screens) < 50
+    assert "Growth in" in screens[2]
 
 
 @given(st.floats(-1, 2), st.integers(1, 60))
