@@ -43,7 +43,8 @@ TRANSITIONS: Mapping[RunState, frozenset[RunState]] = MappingProxyType(
         _S.PLANNING: frozenset({_S.SUPPRESSED, _S.SHADOWED, _S.AWAITING_APPROVAL, _S.QUEUED, _S.CANCELLED, _S.FAILED}),
         # An alert that resolves meanwhile, or a plan that changed, is planned anew.
         _S.AWAITING_APPROVAL: frozenset({_S.PLANNING, _S.QUEUED, _S.CANCELLED, _S.EXPIRED}),
-        _S.QUEUED: frozenset({_S.PLANNING, _S.RUNNING, _S.CANCELLED}),
+        # What a person approved is not carried out when they no longer look.
+        _S.QUEUED: frozenset({_S.PLANNING, _S.RUNNING, _S.CANCELLED, _S.EXPIRED}),
         _S.RUNNING: frozenset({_S.VERIFYING, _S.FAILED, _S.OUTCOME_UNKNOWN}),
         _S.VERIFYING: frozenset({_S.SUCCEEDED, _S.FAILED, _S.OUTCOME_UNKNOWN}),
         _S.SUPPRESSED: frozenset(),

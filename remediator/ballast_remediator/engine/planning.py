@@ -90,6 +90,11 @@ class Planner:
 
         Returns the fencing token; None when the run went elsewhere or has to wait.
         """
+        # Only what a person approved has a deadline here: what the policy lets run by itself waits as long as it takes.
+        if run.expires_at is not None and run.expires_at <= time.time():
+            words = f"approved, but it could not begin in time; at last: {run.reason}"
+            self._store.write(runs.transition, run.id, RunState.EXPIRED, words=words)
+            return None
         outcome = self._prepare(run)
         if isinstance(outcome, Stop):
             # Planning has the patience, and the words, for whatever is in the way.
@@ -113,8 +118,9 @@ class Planner:
             target=target,
             plan_hash=outcome.plan_hash,
             locks=(
-                f"{target.cluster}/{target.name}",
-                *(f"{target.cluster}/{lock}" for lock in self._runbooks[target.runbook].locks),
+                # An etcd may be named like a lock.
+                f"{target.cluster}/target/{target.name}",
+                *(f"{target.cluster}/lock/{lock}" for lock in self._runbooks[target.runbook].locks),
             ),
             valid_until=outcome.valid_until,
         )

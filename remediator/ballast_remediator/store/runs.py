@@ -100,7 +100,13 @@ def keep_plan(
     words: str,
     expires_at: float | None = None,
 ) -> None:
-    """Stores what was planned and under which policy. In `QUEUED` the policy itself approved this hash."""
+    """Stores what was planned and under which policy.
+
+    In `QUEUED` the policy itself approved this hash, or a person did and it is still the same: only then the risks
+    that were accepted stay accepted.
+    """
+    before = connection.execute(select(runs.c.approved_hash, runs.c.acknowledged).where(runs.c.id == run_id)).one()
+    as_approved = to is RunState.QUEUED and before.approved_hash == plan_hash
     transition(
         connection,
         run_id,
@@ -110,6 +116,7 @@ def keep_plan(
         plan=asdict(plan),
         plan_hash=plan_hash,
         approved_hash=plan_hash if to is RunState.QUEUED else None,
+        acknowledged=before.acknowledged if as_approved else [],
         mode=mode,
         policy_digest=policy_digest,
         expires_at=expires_at,
@@ -202,14 +209,16 @@ def claim(connection: Connection, request: ClaimRequest, plan: Plan, guards: Seq
     Returns the fencing token that every later write of this run has to show.
 
     Raises:
-        NotPossible: the run is not queued any more, its approval is for another plan, or the evidence that
-            the plan stands on grew old while it waited for this transaction.
+        NotPossible: the run is not queued any more, its approval is for another plan or has lapsed, or the evidence
+            that the plan stands on grew old while it waited for this transaction.
     """
     run = connection.execute(
-        select(runs.c.state, runs.c.approved_hash, runs.c.token).where(runs.c.id == request.run_id)
+        select(runs.c.state, runs.c.approved_hash, runs.c.token, runs.c.expires_at).where(runs.c.id == request.run_id)
     ).one()
     if run.state != RunState.QUEUED or run.approved_hash != request.plan_hash:
         raise NotPossible(f"run {request.run_id} is {run.state} and not approved for this plan")
+    if run.expires_at is not None and run.expires_at <= time.time():
+        raise NotPossible(f"the approval of run {request.run_id} has lapsed")
     if time.monotonic() > request.valid_until:
         raise NotPossible("the evidence is too old to act on")
     refusal = first_refusal([guard(request, SqlLedger(connection)) for guard in guards])
