@@ -247,12 +247,16 @@ def test_one_control_plane_lock_for_all_targets_of_a_cluster(desk: Desk) -> None
     desk.engine._advance(second.id)
     waiting = desk.run()
     assert waiting.state is S.QUEUED
-    assert waiting.reason == f"lock_is_free: run {first.id} holds the lock here/control-plane"
+    assert waiting.reason == f"lock_is_free: run {first.id} holds the lock here/lock/control-plane"
     assert desk.runbook.done(waiting) == []
 
     desk.engine._executor.execute(first, token)
     assert desk.until(*FINAL).id == second.id
     assert [run.state for run in desk.runs()] == [S.SUCCEEDED, S.SUCCEEDED]
+
+
+def test_a_target_may_be_named_like_a_lock(desk: Desk) -> None:
+    assert desk.answer(say("control-plane")).state is S.SUCCEEDED
 
 
 def test_another_cluster_does_not_wait(store: Store) -> None:
