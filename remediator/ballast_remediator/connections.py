@@ -11,7 +11,7 @@ from ballast_remediator.config import ClusterConfig
 from ballast_remediator.contract import NotConfigured, Target
 from kube_ballast.analysis.etcd import EtcdState, MemberState, quota_bytes
 from kube_ballast.clients.alertmanager import Alertmanager
-from kube_ballast.clients.errors import ClientError, Unavailable
+from kube_ballast.clients.errors import ClientError, Timeout, Unavailable
 from kube_ballast.clients.etcd.client import EtcdClient
 from kube_ballast.clients.etcd.http import EtcdHttp
 from kube_ballast.clients.etcd.types import Alarm, Member
@@ -107,9 +107,23 @@ class EtcdCluster:
                 continue
         return ask(last.grpc)
 
+    def read(self, ask: Callable[[EtcdClient], T]) -> T:
+        """As `any`, for what changes nothing: a member that hangs is passed over too.
+
+        Raises:
+            ClientError: the last member's, when none answers.
+        """
+        *others, last = self.endpoints
+        for endpoint in others:
+            try:
+                return ask(endpoint.grpc)
+            except (Unavailable, Timeout):
+                continue
+        return ask(last.grpc)
+
     def alarms(self) -> tuple[Alarm, ...]:
         """The armed alarms, listed now."""
-        return self.any(lambda etcd: etcd.alarms(timeout=PROBE))
+        return self.read(lambda etcd: etcd.alarms(timeout=PROBE))
 
 
 class _View:

@@ -8,16 +8,18 @@ from ballast_remediator.config import EtcdFreeSpaceSettings
 from ballast_remediator.connections import PROBE, EtcdCluster
 from ballast_remediator.contract import Done, Observed, Progress, StepContext, StepFailed, StepSpec, Target
 from ballast_remediator.runbooks.etcd_limits import WELL_UNDER
-from kube_ballast.analysis.etcd import used_ratio
+from ballast_remediator.runbooks.etcd_looking import Unknown, patiently
+from kube_ballast.analysis.etcd import EtcdState, used_ratio
 from kube_ballast.analysis.words import duration, percent
 from kube_ballast.clients.errors import ClientError, NoSpace
 from kube_ballast.clients.etcd.client import EtcdClient
 from kube_ballast.clients.etcd.types import Alarm, AlarmKind
 
 SECOND: Final = 1.0
+WRITTEN: Final = b"written by ballast to see that etcd takes writes"
 
 
-def _nospace(alarms: tuple[Alarm, ...]) -> tuple[Alarm, ...]:
+def nospace(alarms: tuple[Alarm, ...]) -> tuple[Alarm, ...]:
     """The NOSPACE alarms. Any CORRUPT ends the run: on 3.5, lifting the last NOSPACE would let writes through."""
     if any(alarm.kind is AlarmKind.CORRUPT for alarm in alarms):
         raise StepFailed(
@@ -37,7 +39,7 @@ class Disarm:
     def observe(self, spec: StepSpec, context: StepContext) -> Observed:
         del spec
         cluster = self._etcd(context.target)
-        armed = _nospace(cluster.alarms())
+        armed = nospace(cluster.alarms())
         if not armed:
             return Observed(Progress.DONE, "NOSPACE is not armed on any member", _revision(cluster))
         return Observed(Progress.NOT_DONE, f"NOSPACE is armed on {len(armed)} member(s)")
@@ -45,22 +47,22 @@ class Disarm:
     def act(self, spec: StepSpec, context: StepContext) -> Done:
         del spec
         cluster = self._etcd(context.target)
-        verify_sizes(cluster)
         # Taken before the alarm is lifted: any Lease renewed after it counts as a sign of life.
         revision = _revision(cluster)
-        lifted = 0
-        while armed := _nospace(cluster.alarms()):
-            if lifted == LIFTS:
-                raise StepFailed(f"NOSPACE was lifted {LIFTS} times and is armed again: something writes too much")
+        lifted: set[int] = set()
+        while True:
+            names = patiently(lambda: well_under(cluster), context, patience=self._settings.patience).names
+            # Nothing stands between this list and the disarm: a CORRUPT that comes up must not be missed.
+            armed = nospace(patiently(cluster.alarms, context, patience=self._settings.patience))
+            if not armed:
+                return Done("no alarm is left", revision)
             alarm = armed[0]
-            name = cluster.state().names.get(alarm.member_id, f"member {alarm.member_id:x}")
+            name = names.get(alarm.member_id, f"member {alarm.member_id:x}")
+            if alarm.member_id in lifted:
+                raise StepFailed(f"NOSPACE of {name} was lifted and is armed again: something writes too much")
             cluster.any(partial(_disarm, alarm))
-            lifted += 1
+            lifted.add(alarm.member_id)
             context.note(f"lifted NOSPACE of {name}")
-        return Done("no alarm is left", revision)
-
-
-LIFTS: Final = 20
 
 
 def _disarm(alarm: Alarm, etcd: EtcdClient) -> None:
@@ -98,9 +100,6 @@ class TestWrite:
                 return Done("etcd is restored: a write and a delete passed")
 
 
-WRITTEN: Final = b"written by ballast to see that etcd takes writes"
-
-
 class WatchAlarm:
     """Watches that NOSPACE stays away: a writer that filled etcd once may do so again at once."""
 
@@ -117,7 +116,7 @@ class WatchAlarm:
         cluster = self._etcd(context.target)
         until = context.now() + self._settings.rearm_watch
         while context.now() < until:
-            if _nospace(cluster.alarms()):
+            if nospace(patiently(cluster.alarms, context, patience=self._settings.patience)):
                 raise StepFailed(
                     "NOSPACE is armed again: something writes faster than there is room. Find the writer before "
                     "this is run again (rate of apiserver_request_total by resource and verb)"
@@ -126,25 +125,32 @@ class WatchAlarm:
         return Done(f"no alarm for {duration(self._settings.rearm_watch)}")
 
 
-def verify_sizes(cluster: EtcdCluster) -> None:
-    """Raises `StepFailed` unless every database is well under its quota."""
-    for member in cluster.state().members:
+def well_under(cluster: EtcdCluster) -> EtcdState:
+    """The state, once every database is well under its quota.
+
+    Raises:
+        Unknown: a size or a quota cannot be told now.
+        StepFailed: a database is too large.
+    """
+    state = cluster.state()
+    for member in state.members:
         ratio = used_ratio(member)
         if ratio is None:
-            raise StepFailed(f"the size or the quota of {member.name} is unknown; the alarm stays as it is")
+            raise Unknown(f"the size or the quota of {member.name} is unknown")
         if ratio >= WELL_UNDER:
             raise StepFailed(
-                f"the database of {member.name} still takes {percent(ratio)} of its quota; the alarm is lifted only "
-                f"below {percent(WELL_UNDER)}"
+                f"the database of {member.name} takes {percent(ratio)} of its quota; NOSPACE is lifted, and stays off, "
+                f"only below {percent(WELL_UNDER)}"
             )
+    return state
 
 
-def verify_restored(cluster: EtcdCluster) -> None:
+def verify_restored(cluster: EtcdCluster, context: StepContext, *, patience: float) -> None:
     """Raises `StepFailed` unless no alarm is armed and every database is well under its quota."""
-    if _nospace(cluster.alarms()):
+    if nospace(patiently(cluster.alarms, context, patience=patience)):
         raise StepFailed("NOSPACE is armed again")
-    verify_sizes(cluster)
+    patiently(lambda: well_under(cluster), context, patience=patience)
 
 
 def _revision(cluster: EtcdCluster) -> dict[str, int]:
-    return {"revision": cluster.any(lambda etcd: etcd.range(b"\0", count_only=True, timeout=PROBE)).revision}
+    return {"revision": cluster.read(lambda etcd: etcd.range(b"\0", count_only=True, timeout=PROBE)).revision}

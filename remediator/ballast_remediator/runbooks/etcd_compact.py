@@ -1,7 +1,7 @@
 """Compaction, directly on etcd: under NOSPACE the apiserver's own compactor cannot (kubernetes#94029)."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -18,7 +18,8 @@ from ballast_remediator.contract import (
     Target,
 )
 from ballast_remediator.runbooks.etcd_limits import ENOUGH, WELL_UNDER
-from kube_ballast.analysis.etcd import EtcdState, live_bytes
+from ballast_remediator.runbooks.etcd_looking import Unknown, patiently
+from kube_ballast.analysis.etcd import MIB, EtcdState, live_bytes
 from kube_ballast.analysis.words import duration, percent, size
 from kube_ballast.clients.errors import ClientError, Compacted
 from kube_ballast.clients.etcd.client import EtcdClient
@@ -26,6 +27,7 @@ from kube_ballast.clients.etcd.client import EtcdClient
 COMPACT_REV_KEY: Final = b"compact_rev_key"
 """Where the apiserver notes the revision of its last compaction round, at most minutes old while it works."""
 STABLE_READINGS: Final = 12
+FALL: Final = MIB
 READING_PAUSE: Final = 0.25
 """A member removes revisions in batches, 10 ms apart: 3 s without any change mean that it is done."""
 
@@ -49,7 +51,7 @@ def old_revision(cluster: EtcdCluster, alert: Alert, keep: float) -> tuple[int |
             return revision, f"revision {revision} was seen at least {duration(keep)} ago (Prometheus)"
     except ClientError as error:
         asked = f"Prometheus does not answer: {error.message}"
-    noted = cluster.any(lambda etcd: etcd.range(COMPACT_REV_KEY, timeout=PROBE)).kvs
+    noted = cluster.read(lambda etcd: etcd.range(COMPACT_REV_KEY, timeout=PROBE)).kvs
     if noted and noted[0].value.isdigit():
         revision = int(noted[0].value)
         return revision, f"{asked}; the apiserver's last compaction round noted revision {revision}"
@@ -81,53 +83,55 @@ class Compact:
         context.wait(READERS_END)
         self._compact(cluster.endpoint_of(healthy).grpc, revision)
         after = self._settle(cluster, context)
-        return Done(
-            f"compacted to revision {revision}; in use now: {_in_use(after)}; before: {_in_use(before)}",
-            {"in_use_ratio": fullest(after)},
-        )
+        return Done(f"compacted to revision {revision}; in use now: {_in_use(after)}; before: {_in_use(before)}")
 
     def _compact(self, etcd: EtcdClient, revision: int) -> None:
         with suppress(Compacted):
             etcd.compact(revision, timeout=self._settings.settle_timeout)
 
     def _settle(self, cluster: EtcdCluster, context: StepContext) -> EtcdState:
-        """The contacted member alone waits for its own removal: poll all until nothing shrinks any more."""
+        """The contacted member alone waits for its own removal: poll all until none shrinks any more.
+
+        Deletes pass under NOSPACE, and each moves the numbers a little: only what falls counts. What has not settled
+        in time is judged as it is: `check-live-data` decides, and a defragmentation only has more to copy.
+        """
         give_up = context.now() + self._settings.settle_timeout
         readings: list[list[int | None]] = []
         while True:
             state = cluster.state()
             readings.append([None if m.status is None else m.status.db_size_in_use for m in state.members])
-            recent = readings[-STABLE_READINGS:]
-            if len(recent) == STABLE_READINGS and None not in recent[0] and all(r == recent[0] for r in recent):
+            if _settled(readings[-STABLE_READINGS:]) or context.now() > give_up:
                 return state
-            if context.now() > give_up:
-                raise StepFailed(
-                    f"what is in use did not settle within {duration(self._settings.settle_timeout)}: {_in_use(state)}"
-                )
             context.wait(READING_PAUSE)
 
 
-class CompactFurther:
-    """The second compaction, to the present: only where the first left too much, since its price is relists."""
+def _settled(readings: Sequence[Sequence[int | None]]) -> bool:
+    """Whether every member was known throughout and none fell by more than deletes or rounding explain."""
+    if len(readings) < STABLE_READINGS:
+        return False
+    by_member = [[size for size in sizes if size is not None] for sizes in zip(*readings, strict=True)]
+    return all(len(sizes) == len(readings) and sizes[0] - min(sizes) <= FALL for sizes in by_member)
 
-    def __init__(self, compact: Compact) -> None:
-        self._compact = compact
+
+class CompactFurther(Compact):
+    """The compaction to the present: only where too much is in use, since its price is relists."""
 
     def observe(self, spec: StepSpec, context: StepContext) -> Observed:
-        ratio = context.facts("compact").get("in_use_ratio")
-        if isinstance(ratio, float) and ratio <= ENOUGH:
-            return Observed(Progress.DONE, f"no second compaction is needed: {percent(ratio)} of the quota is in use")
-        return self._compact.observe(spec, context)
-
-    def act(self, spec: StepSpec, context: StepContext) -> Done:
-        return self._compact.act(spec, context)
+        del spec
+        ratio = fullest(self._etcd(context.target).state())
+        if ratio is None:
+            return Observed(Progress.UNKNOWN, "a size or a quota is unknown")
+        if ratio <= ENOUGH:
+            return Observed(Progress.DONE, f"no further compaction is needed: {percent(ratio)} of the quota is in use")
+        return Observed(Progress.NOT_DONE, f"{percent(ratio)} of the quota is in use")
 
 
 class CheckLiveData:
     """Ends the run before the first member is disturbed when neither compaction nor defragmentation can help."""
 
-    def __init__(self, etcd: Callable[[Target], EtcdCluster]) -> None:
+    def __init__(self, etcd: Callable[[Target], EtcdCluster], settings: EtcdFreeSpaceSettings) -> None:
         self._etcd = etcd
+        self._settings = settings
 
     def observe(self, spec: StepSpec, context: StepContext) -> Observed:
         del spec, context
@@ -135,10 +139,8 @@ class CheckLiveData:
 
     def act(self, spec: StepSpec, context: StepContext) -> Done:
         del spec
-        state = self._etcd(context.target).state()
-        ratio = fullest(state)
-        if ratio is None:
-            raise StepFailed(f"a size or a quota is unknown: {_in_use(state)}")
+        cluster = self._etcd(context.target)
+        state, ratio = patiently(lambda: _measured(cluster), context, patience=self._settings.patience)
         if ratio > WELL_UNDER:
             raise StepFailed(
                 f"live data fills {percent(ratio)} of the quota, so neither compaction nor defragmentation can "
@@ -147,6 +149,14 @@ class CheckLiveData:
         return Done(
             f"{percent(ratio)} of the quota is still in use; the rest can be given back", {"in_use_ratio": ratio}
         )
+
+
+def _measured(cluster: EtcdCluster) -> tuple[EtcdState, float]:
+    state = cluster.state()
+    ratio = fullest(state)
+    if ratio is None:
+        raise Unknown(f"a size or a quota is unknown: {_in_use(state)}")
+    return state, ratio
 
 
 LIVE_DATA_HELP: Final = (

@@ -36,6 +36,7 @@ from ballast_remediator.runbooks import (
     etcd_guards,
     etcd_leases,
     etcd_limits,
+    etcd_looking,
     etcd_snapshot,
 )
 from ballast_remediator.runbooks.etcd_guards import state_guards
@@ -64,7 +65,16 @@ class EtcdFreeSpace:
 
     name = NAME
     target_label = "etcd_cluster"
-    sources = (etcd_snapshot, etcd_compact, etcd_defragment, etcd_alarm, etcd_leases, etcd_limits, etcd_guards)
+    sources = (
+        etcd_snapshot,
+        etcd_compact,
+        etcd_defragment,
+        etcd_alarm,
+        etcd_leases,
+        etcd_limits,
+        etcd_looking,
+        etcd_guards,
+    )
     permissions = Permissions(
         etcd=(
             "where authentication is on: a user with the role root, as the maintenance API demands",
@@ -99,13 +109,12 @@ class EtcdFreeSpace:
         self._settings = settings
         self._evidence_valid = evidence_valid
         etcd = connections.etcd
-        compact = etcd_compact.Compact(etcd, settings)
         self.steps: Mapping[str, Step] = MappingProxyType(
             {
                 "snapshot": etcd_snapshot.TakeSnapshot(etcd, settings, snapshots),
-                "compact": compact,
-                "compact-further": etcd_compact.CompactFurther(compact),
-                "check-live-data": etcd_compact.CheckLiveData(etcd),
+                "compact": etcd_compact.Compact(etcd, settings),
+                "compact-further": etcd_compact.CompactFurther(etcd, settings),
+                "check-live-data": etcd_compact.CheckLiveData(etcd, settings),
                 "defragment": etcd_defragment.Defragment(etcd, settings),
                 "disarm": etcd_alarm.Disarm(etcd, settings),
                 "test-write": etcd_alarm.TestWrite(etcd, settings),
@@ -118,9 +127,10 @@ class EtcdFreeSpace:
         )
 
     def observe(self, alert: Alert, target: Target) -> World:
+        valid_until = time.monotonic() + self._evidence_valid
         cluster = self._connections.etcd(target)
         revision, words = etcd_compact.old_revision(cluster, alert, self._settings.compact_keep)
-        return World(cluster.state(), revision, words, time.monotonic() + self._evidence_valid)
+        return World(cluster.state(), revision, words, valid_until)
 
     def plan(self, world: World) -> Plan | NothingToDo:
         state = world.state
@@ -191,7 +201,7 @@ class EtcdFreeSpace:
 
     def verify(self, context: StepContext) -> Done:
         cluster = self._connections.etcd(context.target)
-        etcd_alarm.verify_restored(cluster)
+        etcd_alarm.verify_restored(cluster, context, patience=self._settings.patience)
         return etcd_leases.await_cluster(cluster, self._settings, context)
 
 

@@ -11,6 +11,7 @@ from typing import Final
 from ballast_remediator.config import EtcdFreeSpaceSettings
 from ballast_remediator.connections import PROBE, EtcdCluster
 from ballast_remediator.contract import Done, StepContext, StepFailed
+from ballast_remediator.runbooks.etcd_alarm import nospace
 from kube_ballast.analysis.words import duration
 from kube_ballast.clients.errors import ClientError
 from kube_ballast.clients.etcd.client import EtcdClient
@@ -76,7 +77,9 @@ def await_cluster(cluster: EtcdCluster, settings: EtcdFreeSpaceSettings, context
     seen = Renewals((), 0, 0, 0)
     while True:
         try:
-            seen = renewals(cluster.any(partial(_leases, prefix.encode())), prefix, since)
+            if nospace(cluster.alarms()):
+                raise StepFailed("NOSPACE is armed again while the cluster comes back: something writes too much")
+            seen = renewals(cluster.read(partial(_leases, prefix.encode())), prefix, since)
             if not seen.leaders and not seen.nodes:
                 return Done(f"etcd is restored. No Leases under {prefix}, so nothing is said about the cluster")
             if seen.restored:

@@ -4,14 +4,18 @@ import shutil
 from collections.abc import Callable
 from errno import ENOSPC
 from pathlib import Path
+from typing import Final
 from urllib.parse import quote
 
 from ballast_remediator.config import EtcdFreeSpaceSettings, SnapshotsConfig
 from ballast_remediator.connections import EtcdCluster
 from ballast_remediator.contract import Done, Observed, Progress, StepContext, StepFailed, StepSpec, Target
-from kube_ballast.analysis.etcd import MemberState
+from kube_ballast.analysis.etcd import MIB, MemberState
 from kube_ballast.analysis.words import size
 from kube_ballast.clients.errors import LocalDisk
+
+HEADROOM: Final = 256 * MIB
+"""Left free beside the snapshot: the store, and whatever else lives on that disk, goes on writing."""
 
 
 class TakeSnapshot:
@@ -58,9 +62,9 @@ class TakeSnapshot:
     def _make_sure_it_fits(self, member: MemberState) -> None:
         """The store may lie on the same disk: better not to begin than to fill it half-way."""
         free = shutil.disk_usage(self._snapshots.directory).free
-        wanted = 0 if member.status is None else member.status.db_size
+        wanted = HEADROOM + (0 if member.status is None else member.status.db_size)
         if free < wanted:
-            raise OSError(ENOSPC, f"{size(free)} are free and the snapshot takes {size(wanted)}")
+            raise OSError(ENOSPC, f"{size(free)} are free and {size(wanted)} are wanted")
 
     def _path(self, context: StepContext) -> Path:
         return self._snapshots.directory / f"{_prefix(context.target)}{context.run_id}.db"

@@ -93,7 +93,7 @@ def test_a_full_etcd_frees_itself(stack: Stack, etcd: EtcdCluster, tmp_path: Pat
         assert [target for kind, target in done if kind == "defragment"] == [names[0], names[2], names[1]]
         story = one.story(run)
         assert f"compacted to revision {before};" in story
-        assert "no second compaction is needed" in story
+        assert "no further compaction is needed" in story
         assert story.count("leadership moved from") == 1
         assert f"note: leadership moved from {names[1]} to" in story
         assert "note: lifted NOSPACE of etcd-" in story

@@ -70,10 +70,10 @@ def test_somebody_elses_snapshot_is_waited_for(untouched: EtcdCluster, tmp_path:
     with chain(tmp_path, untouched, mode="shadow", engine={"planning_patience": "60s"}) as one:
         with somebody_reads_a_snapshot(untouched, member=2):
             one.receive()
-            run = eventually(lambda: next((run for run in one.runs() if "waiting" in run.reason), None))
+            run = eventually(lambda: next((run for run in one.runs() if "nobody_disturbs" in run.reason), None))
             assert run.state is RunState.PLANNING
             name = untouched.members[2].name
-            assert f"waiting: nobody_disturbs: 1 snapshot(s) of {name} are being read" in run.reason
+            assert f"nobody_disturbs: 1 snapshot(s) of {name} are being read" in run.reason
             assert "Is a backup running?" in run.reason
         assert one.until_final().state is RunState.SHADOWED
 
@@ -182,7 +182,7 @@ def test_a_member_that_is_down_is_waited_for_only_so_long(stack: Stack, tmp_path
     (tmp_path / "second").mkdir()
     with chain(tmp_path / "second", etcd, mode="shadow", engine={"planning_patience": "60s"}) as one:
         one.receive()
-        eventually(lambda: any("waiting: quorum_survives" in run.reason for run in one.runs()))
+        eventually(lambda: any("quorum_survives" in run.reason for run in one.runs()))
         third.restart()
         assert one.until_final().state is RunState.SHADOWED
 
