@@ -47,7 +47,7 @@ def transition(
     data: Mapping[str, Any] | None = None,
     **changes: object,
 ) -> None:
-    """Moves a run along `TRANSITIONS`, with one audit entry; a final state frees its locks.
+    """Moves a run along `TRANSITIONS`, with one audit entry; a final state frees its locks, but one that is unknown.
 
     Raises:
         NotPossible: the table has no such transition, or there is no such run.
@@ -61,7 +61,8 @@ def transition(
     values: dict[str, object] = {"state": to, "reason": words, "updated_at": now, "due_at": now, **changes}
     if to in FINAL:
         values["finished_at"] = now
-        connection.execute(delete(locks).where(locks.c.run_id == run_id))
+        if to is not RunState.OUTCOME_UNKNOWN:  # what it began may still go on: `resolve` frees them
+            _free_locks(connection, run_id)
     if to is RunState.PLANNING:
         values["planning_since"] = now
     connection.execute(update(runs).where(runs.c.id == run_id).values(**values))
@@ -172,7 +173,7 @@ def reject(connection: Connection, run_id: str, *, person: str, reason: str) -> 
 
 
 def resolve(connection: Connection, run_id: str, *, person: str, reason: str) -> None:
-    """A person has looked at what a run of unknown outcome did: its target is free again."""
+    """A person has looked at what a run of unknown outcome did: its target and its locks are free again."""
     changed = connection.execute(
         update(runs)
         .where(runs.c.id == run_id, runs.c.state == RunState.OUTCOME_UNKNOWN, runs.c.resolved_at.is_(None))
@@ -180,6 +181,7 @@ def resolve(connection: Connection, run_id: str, *, person: str, reason: str) ->
     )
     if not changed.rowcount:
         raise NotPossible(f"run {run_id} has no unknown outcome that waits to be resolved")
+    _free_locks(connection, run_id)
     append(connection, run_id=run_id, event="resolved", actor=person, words=f"looked at by {person}: {reason}")
 
 
@@ -311,6 +313,10 @@ def advance(connection: Connection, run_id: str, token: int, to: RunState, words
     """`transition` for the owner of a run that executes. Raises `Fenced`."""
     _own(connection, run_id, token)
     transition(connection, run_id, to, words=words)
+
+
+def _free_locks(connection: Connection, run_id: str) -> None:
+    connection.execute(delete(locks).where(locks.c.run_id == run_id))
 
 
 def _own(connection: Connection, run_id: str, token: int) -> None:

@@ -102,9 +102,20 @@ def test_a_second_run_finds_the_lock_held_until_the_first_ends(store: Store) -> 
     refused = store.write(runs.claim, request(second), PLAN, LEDGER_GUARDS)
     assert isinstance(refused, Answer)
     assert refused.verdict is Verdict.REFUSE
-    assert refused.reason == f"run {first.id} holds the lock here/control-plane"
+    assert f"run {first.id} holds the lock here/control-plane" in refused.reason
     assert again(store, second).state is S.QUEUED
     store.write(runs.advance, first.id, token, S.FAILED, "ended")
+    assert claim(store, second) == 1
+
+
+def test_a_run_of_unknown_outcome_holds_its_locks_until_a_person_has_looked(store: Store) -> None:
+    first, second = queued(store), queued(store)
+    store.write(runs.advance, first.id, claim(store, first), S.OUTCOME_UNKNOWN, "nobody can tell")
+    refused = store.write(runs.claim, request(second), PLAN, LEDGER_GUARDS)
+    assert isinstance(refused, Answer)
+    assert f"run {first.id} holds the lock here/control-plane" in refused.reason
+    store.write(runs.resolve, first.id, person="anna", reason="looked")
+    assert held(store) == {}
     assert claim(store, second) == 1
 
 
