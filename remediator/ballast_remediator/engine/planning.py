@@ -81,7 +81,7 @@ class Planner:
             return
         waited = time.time() - (run.planning_since or time.time())
         if outcome.passing and waited < self._settings.planning_patience:
-            self._store.write(runs.postpone, run.id, seconds=RETRY, words=f"waiting: {outcome.words}")
+            self._store.write(runs.postpone, run.id, seconds=RETRY, words=outcome.words)
         else:
             self._store.write(runs.transition, run.id, outcome.state, words=outcome.words)
 
