@@ -25,6 +25,8 @@ TICK: Final = 0.5
 """Seconds between two looks at what is due when nobody calls `Engine.wake`."""
 GATHER: Final = 0.05
 """Seconds that a look waits for more of what woke it: in a flood, notifications are filed together."""
+FURTHEST: Final = 60.0
+"""Seconds ahead at most for which a run's next look is believed; everything that postpones one stays below."""
 SILENT_AFTER: Final = 30.0
 """Seconds without a completed look after which the engine says that it does not work."""
 
@@ -114,7 +116,8 @@ class Engine:
             if run.expires_at is not None and run.expires_at <= now:
                 self._store.write(runs.transition, run.id, RunState.EXPIRED, words="nobody approved it in time")
             return
-        if run.due_at > now and run.state not in EXECUTING:
+        # Further ahead than anything is ever postponed: the clock was set back.
+        if now < run.due_at <= now + FURTHEST and run.state not in EXECUTING:
             return
         with self._busy_lock:
             if run.id in self._busy:

@@ -1,8 +1,12 @@
 """A process that shuts down begins nothing more, and the next one goes on where it left off."""
 
+import time
+
 from ballast_remediator.contract import RunState
 from ballast_remediator.store import reading
 from tests.remediator.engine.desk import Desk, Recording, say
+from tests.remediator.store.rows import put_into
+from tests.waiting import eventually
 
 
 def test_nothing_begins_after_the_stop_and_the_next_process_goes_on(desk: Desk) -> None:
@@ -29,3 +33,16 @@ def test_an_alert_that_no_run_answers_is_counted(desk: Desk) -> None:
 
     assert desk.engine.ignored_alerts() == 2
     assert desk.runs() == ()
+
+
+def test_a_clock_that_is_set_back_holds_up_nobody(desk: Desk) -> None:
+    desk.receive()
+    desk.file()
+    run = desk.run()
+    now = time.time()
+    for ahead, moves in ((30.0, False), (3600.0, True)):
+        put_into(desk.store, run, RunState.RECEIVED, due_at=now + ahead)
+        desk.engine._move(desk.run())
+        assert bool(desk.engine._busy) is moves
+    eventually(lambda: desk.run().state is not RunState.RECEIVED)
+    desk.engine.stop(timeout=10.0)
