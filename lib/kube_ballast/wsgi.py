@@ -81,6 +81,10 @@ def _nothing() -> None:
     return None
 
 
+def _in_words(_environ: Environ, status: HTTPStatus, reason: str) -> Answer:
+    return Answer.text(status, reason)
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """What a worker serves.
@@ -88,6 +92,8 @@ class Service:
     ``admit`` sees each request's environ before its body is read (``wsgi.input`` is empty then) and returns a refusal
     or None; what it adds to the environ reaches ``app``. One that takes microseconds, such as the look-up of a token,
     says so by ``admit_is_quick`` and saves a request the way to a thread and back; a password hash must not.
+    ``refused`` gives the answer to a body that was admitted but is too large (413) or comes too late (503), with the
+    reason in words; the connection's end and when to come back are added to it. It must take microseconds.
     ``stop`` is called once when the worker ends in order.
     """
 
@@ -95,6 +101,7 @@ class Service:
     admit: Callable[[Environ], Answer | None] = _admit_all
     stop: Callable[[], None] = _nothing
     admit_is_quick: bool = False
+    refused: Callable[[Environ, HTTPStatus, str], Answer] = _in_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,9 +229,13 @@ class _BodyProtocol(Protocol):
 
 
 class _Refused(Exception):
-    def __init__(self, answer: Answer) -> None:
-        super().__init__(answer.status)
-        self.answer = answer
+    """A body that is not taken."""
+
+    def __init__(self, status: HTTPStatus, reason: str, *headers: tuple[str, str]) -> None:
+        super().__init__(status)
+        self.status = status
+        self.reason = reason
+        self.headers = headers
 
 
 class _Bridge:
@@ -254,7 +265,7 @@ class _Bridge:
         try:
             body = await self._body(environ, protocol)
         except _Refused as refused:
-            return _closing(refused.answer)
+            return _closing(self._service.refused(environ, refused.status, refused.reason), *refused.headers)
         environ["wsgi.input"] = io.BytesIO(body)
         environ["CONTENT_LENGTH"] = str(len(body))
         environ.pop("HTTP_TRANSFER_ENCODING", None)
@@ -265,7 +276,7 @@ class _Bridge:
 
     async def _body(self, environ: Environ, protocol: _BodyProtocol) -> bytes:
         limit = self._limits.body_bytes
-        too_large = _Refused(Answer.text(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is larger than {limit} bytes"))
+        too_large = _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is larger than {limit} bytes")
         if int(environ.get("CONTENT_LENGTH") or 0) > limit:
             raise too_large
         body = bytearray()
@@ -279,7 +290,7 @@ class _Bridge:
             reason = f"the body did not arrive within {self._limits.body_seconds:g} s"
             # Not 408: a slow network or an overload passes, and Alertmanager gives up after any 4xx.
             retry = ("Retry-After", str(_RETRY_SECONDS))
-            raise _Refused(Answer.text(HTTPStatus.SERVICE_UNAVAILABLE, reason, retry)) from None
+            raise _Refused(HTTPStatus.SERVICE_UNAVAILABLE, reason, retry) from None
         return bytes(body)
 
     def _admit_and_call(self, environ: Environ) -> Answer:
@@ -310,9 +321,9 @@ def _no_write(_data: bytes) -> None:
     raise NotImplementedError("WSGI's write() is not supported: return the body instead")
 
 
-def _closing(answer: Answer) -> Answer:
-    """An unread body still fills the connection: nothing more can be asked on it."""
-    return Answer(answer.status, (*answer.headers, ("Connection", "close")), answer.body)
+def _closing(answer: Answer, *headers: tuple[str, str]) -> Answer:
+    """With ``headers``. An unread body still fills the connection: nothing more can be asked on it."""
+    return Answer(answer.status, (*answer.headers, *headers, ("Connection", "close")), answer.body)
 
 
 def _has_body(environ: Environ) -> bool:

@@ -18,7 +18,7 @@ from ballast_remediator.runbooks import lock
 from ballast_remediator.store.database import Store
 from ballast_remediator.tokens import Tokens
 from ballast_remediator.web import access, errors, health, ingest, runs
-from ballast_remediator.web.admission import admission
+from ballast_remediator.web.admission import admission, refusal
 from ballast_remediator.web.services import Engine, Problem, Services, attach
 from kube_ballast import __version__, configfile
 from kube_ballast.wsgi import Service
@@ -108,4 +108,4 @@ def service(config_file: Path) -> Service:
         _log.info("the remediator stopped")
 
     admit = admission(app, body_bytes=config.limits.body_bytes)
-    return Service(app.wsgi_app, admit, stop, admit_is_quick=True)
+    return Service(app.wsgi_app, admit, stop, admit_is_quick=True, refused=refusal(app))

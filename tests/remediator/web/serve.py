@@ -7,7 +7,7 @@ from pathlib import Path
 from ballast_remediator.app import create_app
 from ballast_remediator.config import Config
 from ballast_remediator.store.database import Store
-from ballast_remediator.web.admission import admission
+from ballast_remediator.web.admission import admission, refusal
 from kube_ballast import configfile, wsgi
 from kube_ballast.config import split_address
 
@@ -27,7 +27,8 @@ def service(file: str) -> wsgi.Service:
     config = configfile.load(Path(file), Config)
     store = Store(config.store.path)
     app = create_app(config, engine=NoEngine(), store=store)
-    return wsgi.Service(app.wsgi_app, admission(app, body_bytes=config.limits.body_bytes), store.close)
+    admit = admission(app, body_bytes=config.limits.body_bytes)
+    return wsgi.Service(app.wsgi_app, admit, store.close, refused=refusal(app))
 
 
 def main(file: str) -> None:

@@ -1,7 +1,9 @@
 """The command ballast-remediator as a process."""
 
+import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -118,6 +120,18 @@ def test_it_works_files_what_it_takes_and_stops_in_order(
 def metrics(site: Site) -> str:
     with urllib.request.urlopen(f"http://127.0.0.1:{site.port}/metrics", timeout=5) as answer:
         return str(answer.read().decode())
+
+
+@pytest.mark.usefixtures("running")
+def test_a_chunked_body_that_turns_out_too_large_is_refused_in_json_and_counted(site: Site) -> None:
+    fields = ("Host: x", "Authorization: Bearer ingest-secret", "Transfer-Encoding: chunked")
+    head = "\r\n".join((f"POST {INGEST} HTTP/1.1", *fields, "", ""))
+    with socket.create_connection(("127.0.0.1", site.port), timeout=10) as line:
+        line.sendall(f"{head}10001\r\n{' ' * 0x10001}\r\n".encode())
+        answer = b"".join(iter(lambda: line.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert "limits.body_bytes" in json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
+    assert 'ballast_remediator_notifications_refused_total{code="413"} 1.0' in metrics(site)
 
 
 def test_an_address_in_use_is_said_to_be(site: Site, running: subprocess.Popen[str]) -> None:

@@ -1,5 +1,6 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from sqlalchemy import Connection
 
 from ballast_remediator.store import inbox
 from ballast_remediator.store.database import Store
+from ballast_remediator.web.admission import refusal
 from tests.remediator.web.setting import INGEST, AsRole, RecordingEngine
 
 
@@ -135,6 +137,17 @@ def test_what_is_counted(as_role: AsRole, app: Flask, body: bytes) -> None:
     assert 'ballast_remediator_notifications_refused_total{code="403"} 1.0' in exposed
     assert 'ballast_remediator_notifications_refused_total{code="503"} 0.0' in exposed
     assert "ballast_remediator_notifications_unfiled 1.0" in exposed
+
+
+@pytest.mark.parametrize(("path", "counted"), [(INGEST, "1.0"), ("/api/v1/runs/x/approve", "0.0")])
+def test_a_body_that_comes_too_late_is_refused_as_everything_else_and_counted(
+    app: Flask, path: str, counted: str
+) -> None:
+    answer = refusal(app)({"PATH_INFO": path}, HTTPStatus.SERVICE_UNAVAILABLE, "the body did not arrive within 10 s")
+    assert (answer.status, json.loads(answer.body)) == (503, {"error": "the body did not arrive within 10 s"})
+    assert ("Content-Type", "application/json") in answer.headers
+    exposed = app.test_client().get("/metrics").text.splitlines()
+    assert f'ballast_remediator_notifications_refused_total{{code="503"}} {counted}' in exposed
 
 
 def test_json_is_parsed_whatever_the_content_type_says(as_role: AsRole, payload: dict[str, Any]) -> None:
