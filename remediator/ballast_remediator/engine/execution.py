@@ -19,6 +19,7 @@ from ballast_remediator.contract import (
     StepFailed,
     Stopped,
 )
+from ballast_remediator.engine.review import Review
 from ballast_remediator.store import reading, runs
 from ballast_remediator.store.database import Store
 from ballast_remediator.store.records import Run, StepRecord
@@ -32,6 +33,8 @@ PAUSE: Final = 1.0
 """Seconds between two looks at a step whose outcome is unknown, and between two tries of the store."""
 UNKNOWN_FOR: Final = 900.0
 """Seconds after which a step that cannot be told done from not done is left to a person."""
+UNREVIEWED_FOR: Final = 30.0
+"""Seconds between two looks at a run that may not go on because its runbook is not the reviewed one."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -97,10 +100,23 @@ class Context:
 class Executor:
     """Runs the steps of claimed runs, then verifies."""
 
-    def __init__(self, store: Store, runbooks: Mapping[str, Runbook[Any]], stopping: threading.Event) -> None:
+    def __init__(
+        self, store: Store, runbooks: Mapping[str, Runbook[Any]], review: Review, stopping: threading.Event
+    ) -> None:
         self._store = store
         self._runbooks = runbooks
+        self._review = review
         self._stopping = stopping
+
+    def take_over(self, run: Run) -> None:
+        """Goes on with a run whose process is gone; one whose runbook is not reviewed as it is now stays as it is."""
+        name = run.target.runbook
+        objection = self._review.objection(name) if name in self._runbooks else None
+        if objection is None:
+            self.execute(run, self._store.write(runs.take_over, run.id))
+        else:
+            words = f"under way, and left as it is: {objection}"
+            self._store.write(runs.postpone, run.id, seconds=UNREVIEWED_FOR, words=words)
 
     def execute(self, run: Run, token: int) -> None:
         """Carries the run to a final state, or leaves it as it is when this process has to stop."""

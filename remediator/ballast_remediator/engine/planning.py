@@ -20,10 +20,10 @@ from ballast_remediator.contract import (
     WorldGuard,
     first_refusal,
 )
+from ballast_remediator.engine.review import Review
 from ballast_remediator.guards.lock_is_free import lock_is_free
 from ballast_remediator.guards.target_is_not_quarantined import target_is_not_quarantined
 from ballast_remediator.policy import Policy, Rule
-from ballast_remediator.runbooks.lock import digest
 from ballast_remediator.store import runs
 from ballast_remediator.store.database import Store
 from ballast_remediator.store.records import Run
@@ -59,15 +59,13 @@ class Planner:
         self,
         store: Store,
         runbooks: Mapping[str, Runbook[Any]],
-        reviewed: Mapping[str, str],
+        review: Review,
         policy: Policy,
         settings: EngineSettings,
     ) -> None:
-        """``reviewed`` are the digests of runbooks.lock."""
         self._store = store
         self._runbooks = runbooks
-        self._digests = {name: digest(runbook) for name, runbook in runbooks.items()}
-        self._reviewed = reviewed
+        self._review = review
         self._policy = policy
         self._settings = settings
 
@@ -150,7 +148,7 @@ class Planner:
             return Stop(RunState.SUPPRESSED, f"{refusal.guard}: {refusal.reason}", refusal.passing)
         plan_hash = judged.hash(
             target=run.target,
-            runbook_digest=self._digests[runbook.name],
+            runbook_digest=self._review.digests[runbook.name],
             policy_rule=rule.model_dump(mode="json"),
         )
         return Ready(judged, plan_hash, rule, world.valid_until)
@@ -161,12 +159,9 @@ class Planner:
         runbook = self._runbooks.get(name)
         if runbook is None:
             return Stop(RunState.SUPPRESSED, f"there is no approved runbook {name} any more")
-        if self._digests[name] != self._reviewed.get(name):
-            return Stop(
-                RunState.SUPPRESSED,
-                f"the source of {name} is not the one that was reviewed (runbooks.lock): review it, then "
-                "`make approve-runbooks`",
-            )
+        objection = self._review.objection(name)
+        if objection is not None:
+            return Stop(RunState.SUPPRESSED, objection)
         # Where only one cluster is configured its alerts need not name it; the policy may all the same.
         rule = self._policy.decide(name, {**run.alert.labels, "cluster": run.target.cluster})
         if rule is None:

@@ -10,10 +10,11 @@ from typing import Any, Final
 import structlog
 
 from ballast_remediator.config import EngineSettings
-from ballast_remediator.contract import EXECUTING, Runbook, RunState
+from ballast_remediator.contract import Runbook, RunState
 from ballast_remediator.engine.execution import Executor
 from ballast_remediator.engine.intake import Intake
 from ballast_remediator.engine.planning import Planner
+from ballast_remediator.engine.review import Review
 from ballast_remediator.policy import Policy
 from ballast_remediator.store import reading, runs
 from ballast_remediator.store.database import Store
@@ -54,8 +55,9 @@ class Engine:
         self._busy_lock = threading.Lock()
         self._working: set[Future[None]] = set()
         self._intake = Intake(store, runbooks, alertmanagers, cooldown=settings.cooldown)
-        self._planner = Planner(store, runbooks, reviewed, policy, settings)
-        self._executor = Executor(store, runbooks, self._stopping)
+        review = Review(runbooks, reviewed)
+        self._planner = Planner(store, runbooks, review, policy, settings)
+        self._executor = Executor(store, runbooks, review, self._stopping)
         self._pool = ThreadPoolExecutor(max_workers=settings.workers, thread_name_prefix="run")
         self._thread = threading.Thread(target=self._loop, name="engine", daemon=True)
         self._looked_at = time.monotonic()
@@ -117,7 +119,7 @@ class Engine:
                 self._store.write(runs.transition, run.id, RunState.EXPIRED, words="nobody approved it in time")
             return
         # Further ahead than anything is ever postponed: the clock was set back.
-        if now < run.due_at <= now + FURTHEST and run.state not in EXECUTING:
+        if now < run.due_at <= now + FURTHEST:
             return
         with self._busy_lock:
             if run.id in self._busy:
@@ -156,4 +158,4 @@ class Engine:
                 self._executor.execute(run, claimed)
         elif run.executing:
             # Nobody works on it here, so the process that did is gone.
-            self._executor.execute(run, self._store.write(runs.take_over, run.id))
+            self._executor.take_over(run)

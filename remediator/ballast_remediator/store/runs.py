@@ -254,13 +254,16 @@ def claim(connection: Connection, request: ClaimRequest, plan: Plan, guards: Seq
 def take_over(connection: Connection, run_id: str) -> int:
     """After a restart: a new fencing token for a run whose process died."""
     token = int(connection.execute(select(runs.c.token).where(runs.c.id == run_id)).scalar_one()) + 1
-    connection.execute(update(runs).where(runs.c.id == run_id).values(token=token))
+    words = "the process that ran it is gone; what it began is looked at first"
+    connection.execute(
+        update(runs).where(runs.c.id == run_id).values(token=token, reason=words, updated_at=time.time())
+    )
     append(
         connection,
         run_id=run_id,
         event="taken_over",
         actor=ENGINE,
-        words="the process that ran it is gone; what it began is looked at first",
+        words=words,
         data={"token": token},
     )
     return token

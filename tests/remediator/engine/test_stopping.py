@@ -26,6 +26,26 @@ def test_nothing_begins_after_the_stop_and_the_next_process_goes_on(desk: Desk) 
     assert again.runbook.done(run) == ["a", "b", "c"]
 
 
+def test_a_run_is_not_taken_over_by_a_runbook_that_nobody_reviewed(desk: Desk) -> None:
+    run, _ = desk.claimed()
+    changed = Desk(desk.store, desk.runbook, reviewed={"recording": "0" * 64})
+
+    for _ in range(2):
+        changed.turn()
+
+    left = changed.run()
+    assert left.state is RunState.RUNNING
+    assert left.reason.startswith("under way, and left as it is: the source of recording is not the one that was rev")
+    assert desk.runbook.effects == []
+    assert desk.events(run)[-2:] == ["running", "waiting"]
+    changed.engine._move(left)
+    assert not changed.engine._busy
+
+    again = Desk(desk.store, desk.runbook)
+    assert again.until(RunState.SUCCEEDED).id == run.id
+    assert again.runbook.done(run) == ["a", "b", "c"]
+
+
 def test_an_alert_that_no_run_answers_is_counted(desk: Desk) -> None:
     desk.receive(say(cluster="elsewhere"))
     desk.receive(say(cluster="elsewhere"))
