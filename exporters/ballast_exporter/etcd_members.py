@@ -207,10 +207,13 @@ class Cluster:
     def _learn_names(self, status: list[Status | ClientError], deadline: Deadline) -> list[str]:
         """Ask one answering member who the members are, when somebody's name is missing."""
         known = (self._ids.get(each.endpoint) in self._names for each in self._targets)
-        answering = [each for each, answer in zip(self._targets, status, strict=True) if isinstance(answer, Status)]
+        answering = [
+            (a.is_learner, each) for each, a in zip(self._targets, status, strict=True) if isinstance(a, Status)
+        ]
         if all(known) or not answering or not deadline.remaining():
             return []
-        target = answering[0]
+        # A learner does not serve this; it is asked only when there is nobody else.
+        target = min(answering, key=lambda each: each[0])[1]
         self._requests.count(target.endpoint)
         try:
             # The member's own view: names need no quorum.
