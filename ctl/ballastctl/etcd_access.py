@@ -116,7 +116,7 @@ class Etcd:
         asked = {each.answered.member_id for each in view.members if each.answered is not None}
         unanswered = {each.endpoint for each in view.members if each.answered is None}
         for reached, member in zip(self._reached, view.members, strict=True):
-            if member.answered is None:
+            if member.answered is None or member.answered.is_learner:
                 continue
             try:
                 listed = reached.grpc.member_list(timeout=LOOK_SECONDS / 2, linearizable=False)

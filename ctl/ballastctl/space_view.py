@@ -120,15 +120,19 @@ def _cures(report: Report, columns: int) -> Iterator[str]:
     if cures is None:
         return
     yield click.style("What each cure gives back", bold=True)
-    yield f"  a compaction       {size(cures.compaction_bytes):>10}  inside the file, which keeps its size"
-    yield f"  a defragmentation  {size(cures.defragmentation_bytes):>10}  off the file"
-    yield f"  both, in order     {size(cures.both_bytes):>10}  off the file"
+    yield f"  a compaction       {_gain(cures.compaction_bytes):>10}  inside the file, which keeps its size"
+    yield f"  a defragmentation  {_gain(cures.defragmentation_bytes):>10}  off the file"
+    yield f"  both, in order     {_gain(cures.both_bytes):>10}  off the file"
     if cures.stalls:
         text = (
             f"A defragmentation blocks {_stalls(cures.stalls)}, at {size(cures.assumed_bytes_per_second)} a second, "
             "a guess until it was measured here."
         )
         yield from _wrapped(text, columns, indent=2, first=2)
+
+
+def _gain(value: float) -> str:
+    return size(value) if round(value) else "nothing"
 
 
 def _stalls(stalls: Sequence[Stall]) -> str:

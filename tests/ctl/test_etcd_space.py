@@ -23,8 +23,9 @@ from ballastctl.bars import bar, stacked
 from ballastctl.cli import main
 from drills.filling import client, fill
 from drills.keyspace import objects
-from drills.stack import Authority, EtcdCluster, Stack, tool
+from drills.stack import Authority, Component, EtcdCluster, Stack, http_probe, tool
 from kube_ballast.clients.etcd.types import Put
+from tests.waiting import eventually
 
 ROOT = "/space"
 COMMAND = [sys.executable, "-c", "from ballastctl.cli import main; main()", "etcd", "space"]
@@ -151,6 +152,36 @@ def test_a_member_that_is_down_is_told_and_the_rest_counted(etcd3: EtcdCluster) 
     assert (down["role"], "refused" in down["problem"]) == (None, True)
     assert shown["etcd"]["missing_members"] == []
     assert "gives no status" in space(etcd3).stdout
+
+
+def test_a_learner_is_shown_and_not_read(stack: Stack) -> None:
+    etcd = stack.etcd()
+    put(etcd, [*objects(1)])
+    (first,) = etcd.members
+    client_url, peer_url = f"http://{stack.address()}", f"http://{stack.address()}"
+    etcdctl(etcd, "member", "add", "learner", "--learner", f"--peer-urls={peer_url}")
+    peers = json.loads(etcdctl(etcd, "member", "list", "-w", "json"))["members"]
+    (old_peer,) = next(each["peerURLs"] for each in peers if each.get("name") == first.name)
+    flags = {
+        "name": "learner",
+        "data-dir": str(stack.data("learner")),
+        "listen-client-urls": client_url,
+        "advertise-client-urls": client_url,
+        "listen-peer-urls": peer_url,
+        "initial-advertise-peer-urls": peer_url,
+        "initial-cluster": f"{first.name}={old_peer},learner={peer_url}",
+        "initial-cluster-state": "existing",
+    }
+    arguments = tuple(f"--{name}={value}" for name, value in flags.items())
+    ready = http_probe(f"{client_url}/metrics")
+    stack.run(Component(name="learner", program=tool("etcd"), arguments=arguments, ready=ready))
+    both = f"{client_url},{first.endpoint}"
+    eventually(lambda: report(space(etcd, "-o", "json", endpoints=both))["etcd"]["members"][0]["role"] == "learner")
+    shown = report(space(etcd, "-o", "json", endpoints=both, prefix="/registry"))
+    assert shown["read_from"] == first.endpoint
+    assert [each["member"] for each in shown["cures"]["stalls"]] == [first.name]
+    alone = space(etcd, endpoints=client_url)
+    assert (alone.exit_code, "every member that answers is a learner" in alone.stderr) == (3, True)
 
 
 def test_members_of_two_etcds_are_not_mixed(filled: EtcdCluster, stack: Stack) -> None:
