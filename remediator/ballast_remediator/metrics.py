@@ -96,9 +96,9 @@ class _OnScrape(Collector):
             counts = self._store.read(reading.counts)
             backlog = self._store.read(reading.backlog)
         except StoreUnavailable:
-            yield _readable(up=False)
+            yield _up(value=False)
             return
-        yield _readable(up=True)
+        yield _up(value=self._store.problem() is None)
         runs = GaugeMetricFamily(
             "ballast_remediator_runs", "Runs in the store, by runbook and state.", labels=["runbook", "state"]
         )
@@ -110,5 +110,6 @@ class _OnScrape(Collector):
         )
 
 
-def _readable(*, up: bool) -> Metric:
-    return GaugeMetricFamily("ballast_remediator_store_up", "1 while the store can be read.", value=float(up))
+def _up(*, value: bool) -> Metric:
+    words = "1 while the store can be read and its last write succeeded; /readyz says why not."
+    return GaugeMetricFamily("ballast_remediator_store_up", words, value=float(value))

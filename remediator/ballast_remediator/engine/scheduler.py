@@ -98,6 +98,9 @@ class Engine:
             self._stopping.wait(GATHER)
             self._due.clear()
             try:
+                if self._store.problem() is not None:
+                    # Whoever is not ready is sent nothing: nobody else would find out that the disk has space again.
+                    self._store.try_to_write()
                 if self._intake.file():
                     self._due.set()
                 for run in self._store.read(reading.open_runs):

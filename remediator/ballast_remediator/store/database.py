@@ -63,6 +63,14 @@ class Store:
         except SQLAlchemyError as error:
             raise StoreUnavailable(f"the store refuses to read: {error.__cause__ or error}") from error
 
+    def problem(self) -> str | None:
+        """Why the last write failed, in words; None while writes succeed."""
+        return self._writer.problem()
+
+    def try_to_write(self) -> None:
+        """Writes a page that says nothing, so that `problem` tells what is so now. Raises `StoreUnavailable`."""
+        self.write(lambda connection: connection.exec_driver_sql("PRAGMA user_version = 0"))
+
     def close(self) -> None:
         """Commits what waits, then lets go of the file."""
         self._writer.close()

@@ -53,6 +53,7 @@ class Writer:
         self._engine = engine
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._closed = threading.Event()
+        self._problem: str | None = None
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
@@ -72,19 +73,20 @@ class Writer:
         self._queue.put((operation, future))
         wait((future,), timeout)
         if future.cancel():
-            raise StoreUnavailable(
-                f"not written: its turn did not come within {timeout:g} s; the disk is slow or stuck"
-            )
+            self._problem = f"not written: its turn did not come within {timeout:g} s; the disk is slow or stuck"
+            raise StoreUnavailable(self._problem)
         return self._outcome(future, timeout)
 
     def _outcome(self, future: Future[R], timeout: float) -> R:
         wait((future,), timeout)
         if not future.done():
-            raise Undecided(
-                f"no commit within {timeout:g} s, though it may still come: the disk is slow or stuck",
-                lambda: self._outcome(future, timeout),
-            )
+            self._problem = f"no commit within {timeout:g} s, though it may still come: the disk is slow or stuck"
+            raise Undecided(self._problem, lambda: self._outcome(future, timeout))
         return future.result()
+
+    def problem(self) -> str | None:
+        """Why the last write failed, or does not end; None once another one was committed."""
+        return self._problem
 
     def close(self) -> None:
         """Commits what waits and ends the thread."""
@@ -114,10 +116,12 @@ class Writer:
                 # Rare, so that the usual case need not pay for savepoints. Operations change nothing but the database.
                 answers = self._transaction(group, _in_savepoint)
         except SQLAlchemyError as error:
-            reason = StoreUnavailable(f"the store refuses to write: {error.__cause__ or error}")
+            self._problem = f"the store refuses to write: {error.__cause__ or error}"
+            reason = StoreUnavailable(self._problem)
             for _, future in group:
                 future.set_exception(reason)
         else:
+            self._problem = None
             for answer in answers:
                 answer()
 

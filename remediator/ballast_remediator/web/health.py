@@ -41,12 +41,15 @@ def healthz() -> Response:
 @api.get("/readyz", summary="Does it do its work?", responses={200: Readiness, 503: Readiness})
 def readyz() -> Response:
     reasons = []
+    refused = services().store.problem()
+    if refused is not None:
+        reasons.append(refused)
     try:
         services().store.read(reading.backlog)
     except StoreUnavailable as error:
         reasons.append(str(error))
     problem = services().engine.problem()
-    if problem is not None:
+    if problem is not None and problem not in reasons:
         reasons.append(problem)
     status = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
     return answer(Readiness(ready=not reasons, reasons=tuple(reasons)), status)

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from ballast_remediator.contract import (
     FINAL,
@@ -319,6 +320,23 @@ def test_a_store_that_refuses_writes_is_not_asked_in_a_busy_loop(tmp_path: Path)
         other.file()
         other.engine._advance(other.run().id)
         assert other.engine._due.is_set()
+
+
+def test_an_engine_finds_out_that_the_store_takes_writes_again(store: Store) -> None:
+    def refuse(_: object) -> None:
+        raise SQLAlchemyError("the disk is full")
+
+    desk = Desk(store)
+    event.listen(store._engine, "commit", refuse)
+    with pytest.raises(StoreUnavailable):
+        desk.receive()
+    event.remove(store._engine, "commit", refuse)
+    assert store.problem() == "the store refuses to write: the disk is full"
+    desk.engine.start()
+    try:
+        eventually(lambda: store.problem() is None)
+    finally:
+        desk.engine.stop(timeout=10.0)
 
 
 def raising_world(error: Exception) -> Callable[[], SeenWorld]:

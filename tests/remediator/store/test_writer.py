@@ -133,8 +133,22 @@ def test_a_full_disk_is_said_and_survived(store: Store, tmp_path: Path) -> None:
     with full_disk(size + 1024), pytest.raises(StoreUnavailable, match="the store refuses to write: "):
         store.write(inbox.accept, bytes(1024 * 1024), "test")
     assert count(store) == 1
+    assert (store.problem() or "").startswith("the store refuses to write: ")
     store.write(inbox.accept, b"after", "test")
     assert count(store) == 2
+    assert store.problem() is None
+
+
+def test_what_is_written_to_see_whether_it_can_be_reaches_the_disk(store: Store, tmp_path: Path) -> None:
+    store.write(inbox.accept, b"before", "test")
+    size = (tmp_path / "remediator.db-wal").stat().st_size
+    with full_disk(size + 1024):
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable):
+                store.try_to_write()
+        assert store.problem() is not None
+    store.try_to_write()
+    assert store.problem() is None
 
 
 def test_a_commit_that_does_not_come_is_waited_for_and_not_sent_again(store: Store) -> None:
@@ -144,9 +158,12 @@ def test_a_commit_that_does_not_come_is_waited_for_and_not_sent_again(store: Sto
             store._writer.write(lambda _: release.wait(20.0), timeout=0.05)
         with pytest.raises(Undecided) as again:
             stuck.value.outcome()
+        assert store.problem() == str(again.value)
     finally:
         release.set()
     assert eventually(again.value.outcome, retry=Undecided) is True
+    store.write(inbox.accept, b"later", "test")
+    assert store.problem() is None
 
 
 def test_a_write_whose_turn_does_not_come_is_withdrawn(store: Store) -> None:
