@@ -25,6 +25,7 @@ class Line:
         self._lock = threading.Lock()
         self._began = time.monotonic()
         self._told = self._began
+        self._last_words = ""
         self._waited = 0.0
         self._waiting_since: float | None = None
 
@@ -33,19 +34,19 @@ class Line:
         if self._pace is None:
             how = "without a pause"
         else:
-            about = duration(self._expected / self._pace.keys)
-            how = f"gently, {self._pace.keys:,.0f} a second at most (about {about}; --fast does not pause)"
+            least = duration(self._expected / self._pace.keys)
+            how = f"gently, {self._pace.keys:,.0f} a second at most ({least} or more; --fast does not pause)"
         self._write(f"counting {self._expected:,} keys {how}")
 
     def __call__(self, progress: Progress) -> None:
-        """Show it, unless something was shown just now."""
+        """Show it, unless something was shown just now that says the same but for numbers."""
         with self._lock:
             now = time.monotonic()
             self._clock(progress, now)
             every = _TERMINAL_SECONDS if self._terminal else _LOG_SECONDS
-            if now - self._told < every and progress.state != "again":
+            if now - self._told < every and progress.words == self._last_words:
                 return
-            self._told = now
+            self._told, self._last_words = now, progress.words
             self._write(self._words(progress, now))
 
     def clear(self) -> None:
@@ -64,8 +65,10 @@ class Line:
             self._began, self._waited = now, 0.0
 
     def _words(self, progress: Progress, now: float) -> str:
-        if progress.state != "reading":
-            return f"{progress.keys:,} keys; {progress.words}"
+        if progress.state == "again":
+            return progress.words
+        if progress.state == "waiting":
+            return f"waiting after {progress.keys:,} keys: {progress.words}"
         spent = now - self._began - self._waited
         rate = progress.keys / spent if spent > 0 else 0.0
         total = max(self._expected, progress.keys)
@@ -74,7 +77,7 @@ class Line:
         if rate:
             told += f"  {rate:,.0f}/s  {duration((total - progress.keys) / rate)} left"
         if self._pace is not None:
-            told += ", gently (--fast does not pause)"
+            told += ", gently (see --fast)"
         return f"{told}  from {progress.member}"
 
     def _write(self, text: str) -> None:

@@ -19,8 +19,11 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ballast_exporter.census import Progress
+from ballast_exporter.census_terms import State
 from ballastctl.bars import bar, stacked
 from ballastctl.cli import main
+from ballastctl.progress import Line
 from drills.filling import client, fill
 from drills.keyspace import objects
 from drills.stack import Authority, Component, EtcdCluster, Stack, http_probe, tool
@@ -318,11 +321,30 @@ def test_ctrl_c_leaves_a_count_and_shows_nothing_of_it(stack: Stack) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        assert process.stderr.readline().startswith("counting 20,000 keys gently, 4,000 a second at most (about 5.0 s")
+        assert process.stderr.readline().startswith(
+            "counting 20,000 keys gently, 4,000 a second at most (5.0 s or more"
+        )
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 130
         assert process.stdout.read() == ""
         assert process.stderr.read() == "ballastctl: stopped; nothing is shown of an unfinished count\n"
+
+
+def test_why_a_count_waits_is_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    line = Line(expected=10, pace=None, terminal=False)
+    told: list[tuple[State, str]] = [
+        ("reading", ""),
+        ("waiting", "m1 defragments"),
+        ("waiting", "m1 defragments"),
+        ("reading", ""),
+        ("again", "beginning anew"),
+    ]
+    for state, words in told:
+        line(Progress(state, 5, None, 0, "http://m1", words))
+    waiting, reading, again = capsys.readouterr().err.splitlines()
+    assert waiting == "waiting after 5 keys: m1 defragments"
+    assert reading.startswith("5 of 10 keys   50%")
+    assert again == "beginning anew"
 
 
 # --- What goes wrong ---
