@@ -13,9 +13,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from prometheus_client.core import Metric
+if TYPE_CHECKING:
+    # ballastctl stands on this module too, and is installed without the exporter's dependencies.
+    from prometheus_client.core import Metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class Snapshot:
     source gave nothing and why; they are for people (the status page and the log), no metric is made of them.
     """
 
-    families: tuple[Metric, ...]
+    families: tuple["Metric", ...]
     notes: tuple[str, ...] = ()
 
 

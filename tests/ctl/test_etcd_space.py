@@ -72,6 +72,13 @@ def counted_by_etcdctl(etcd: EtcdCluster, *arguments: str) -> int:
     return int(found[1])
 
 
+def test_it_runs_where_neither_exporter_nor_remediator_is_installed(filled: EtcdCluster) -> None:
+    extras = ("prometheus_client", "flask", "granian", "bcrypt", "sqlalchemy", "alembic", "flask_openapi3")
+    program = f"import sys; sys.modules.update(dict.fromkeys({extras!r})); {COMMAND[2]}"
+    command = [sys.executable, "-c", program, *COMMAND[3:], "--endpoints", filled.endpoints[0], "--fast"]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+
+
 # --- What it counts ---
 
 
