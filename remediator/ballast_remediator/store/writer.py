@@ -34,7 +34,7 @@ _OF_THE_OPERATION: Final = (IntegrityError, DataError, InterfaceError, Programmi
 
 
 class StoreUnavailable(Exception):
-    """The store cannot take or give data now; the text says why. A write is not made, except where it is `Undecided`."""
+    """The store cannot take or give data now; the text says why. No write is made, unless it is `Undecided`."""
 
 
 class Undecided(StoreUnavailable):
