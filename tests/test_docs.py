@@ -27,6 +27,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "Log": exporter.LogConfig,
     "Collectors": exporter.CollectorsConfig,
     "Collector": exporter.CollectorConfig,
+    "Census": exporter.EtcdKeyspaceConfig,
     "Web configuration": webconfig.WebConfig,
     "TLS of the exporter": webconfig.TLSServerConfig,
     "Remediator": remediator.Config,
