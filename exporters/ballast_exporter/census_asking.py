@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from ballast_exporter.census_members import Members, Reader, Source
@@ -89,6 +89,12 @@ class Asker:
                 start, end, limit=limit, sizes=sizes, revision=self.revision, seen=seen, timeout=self._timeout
             )
         )
+
+    def stored_sizes(self, keys: Sequence[bytes]) -> tuple[int | None, ...]:
+        """The sizes of a few keys, 128 at most. Raises Compacted."""
+        if not keys:
+            return ()
+        return self._ask(lambda reader: reader.stored_sizes(keys, revision=self.revision, timeout=self._timeout))
 
     def keys_in(self, start: bytes, end: bytes) -> int:
         """How many keys there are now, from the index."""

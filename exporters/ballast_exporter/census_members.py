@@ -32,6 +32,7 @@ class Reader(Protocol):
         sizes: bool = True,
         seen: int | None = None,
     ) -> Scan | None: ...
+    def stored_sizes(self, keys: Sequence[bytes], *, timeout: float, revision: int = 0) -> tuple[int | None, ...]: ...
     def range(
         self,
         start: bytes,

@@ -118,6 +118,23 @@ def test_a_scan_that_tells_nothing_new_is_not_told_again(client: EtcdClient) -> 
     assert again.versions == (2,)
 
 
+def test_sizes_of_single_keys_are_those_of_a_scan(client: EtcdClient) -> None:
+    prefix, end = b"client/sizes/", prefix_end(b"client/sizes/")
+    revision = 0
+    for number in range(100):
+        revision = client.put(prefix + bytes([number]), bytes(number * 10), timeout=SOON).revision
+    scan = client.scan(prefix, end, timeout=SOON)
+    assert scan is not None
+    assert client.stored_sizes(scan.keys, timeout=SOON) == scan.sizes
+    client.put(prefix + b"\0", bytes(5000), timeout=SOON)
+    asked = [prefix + b"\0", b"client/nothing"]
+    assert scan.sizes is not None
+    assert client.stored_sizes(asked, timeout=SOON, revision=revision) == (scan.sizes[0], None)
+    assert client.stored_sizes([], timeout=SOON) == ()
+    with pytest.raises(Conflict):
+        client.stored_sizes(asked, timeout=SOON, revision=revision + 1000)
+
+
 def test_a_large_value_passes_both_ways(client: EtcdClient) -> None:
     value = bytes(1_500_000)
     client.put(b"client/large", value, timeout=SOON)

@@ -47,6 +47,12 @@ def test_a_sample_speaks_for_all() -> None:
     assert abs(records.packed_bytes(len(every)) - exact) < 0.01 * exact
 
 
+def test_a_sample_is_bounded_even_where_few_transactions_wrote_everything() -> None:
+    records = of([(7, 100)] * (3 * SAMPLE))
+    assert 0 < len(records) <= SAMPLE
+    assert records.mask == 0
+
+
 @given(st.lists(st.tuples(st.integers(1, 5000), st.integers(1, 20_000)), unique_by=lambda record: record[0]))
 def test_never_less_than_the_records_themselves(records: list[tuple[int, int]]) -> None:
     content = sum(size + 33 for _, size in records)

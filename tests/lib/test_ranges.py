@@ -47,7 +47,7 @@ def walk(store: Store, start: bytes, end: bytes, limit: int) -> list[Kept]:
         scan = store.scan(start, until, limit)
         walk.learn(start, scan, limit)
         following = scan.keys[-1] + b"\0" if scan.more else until
-        made += remember(start, following, scan, LAYOUT, mask=0, most_keys=limit, most_bytes=10**9)
+        made += remember(start, following, scan, LAYOUT, changed=0, mask=0, most_keys=limit, most_bytes=10**9)
         if not scan.more and until == end:
             return made
         assert following > start
@@ -72,6 +72,7 @@ def test_remembered_ranges_cover_everything_without_a_gap(
     for each in ranges:
         scan = store.scan(each.start, each.end, len(keys) + 1)
         assert each.known() == {hash(key): 1 for key in scan.keys}
+        assert each.known_sizes() == {hash(key): len(key) for key in scan.keys}
         assert each.stored == sum(map(len, scan.keys))
 
 
@@ -103,8 +104,10 @@ def test_spans_leave_no_gap_and_do_not_overlap(prefixes: set[bytes], whole: bool
 def test_what_has_grown_is_split() -> None:
     keys = [b"%05d" % number for number in range(1000)]
     scan = Store(keys).scan(FIRST, END, 1000)
-    pieces = [*remember(FIRST, END, scan, LAYOUT, mask=0, most_keys=300, most_bytes=10**9)]
+    pieces = [*remember(FIRST, END, scan, LAYOUT, changed=0, mask=0, most_keys=300, most_bytes=10**9)]
     assert [piece.keys for piece in pieces] == [333, 333, 334]
     assert [(piece.start, piece.end) for piece in pieces] == [(FIRST, b"00333"), (b"00333", b"00666"), (b"00666", END)]
-    by_bytes = remember(FIRST, END, scan, LAYOUT, mask=0, most_keys=1000, most_bytes=1250)  # a size is five bytes here
+    by_bytes = remember(
+        FIRST, END, scan, LAYOUT, changed=0, mask=0, most_keys=1000, most_bytes=1250
+    )  # a size is five bytes here
     assert [piece.keys for piece in by_bytes] == [250, 250, 250, 250]

@@ -25,6 +25,7 @@ _OTHER_PAGES = 10
 
 SAMPLE = 65536
 _BLOCK_BITS = 8
+_TOO_MANY = 0.9
 
 
 class Records:
@@ -45,9 +46,13 @@ class Records:
         """Live records."""
         mine = self.mask
         self._sample += [each for each in records if not each[0] & mine] if mine else records
-        while len(self._sample) > SAMPLE:  # every second block goes
-            self.mask = mine = mine << 1 | 1 << _BLOCK_BITS
-            self._sample = [each for each in self._sample if not each[0] & mine]
+        while len(self._sample) > SAMPLE:
+            mask = self.mask << 1 | 1 << _BLOCK_BITS
+            kept = [each for each in self._sample if not each[0] & mask]
+            if len(kept) > _TOO_MANY * len(self._sample):  # transactions so large that all is in one block
+                self._sample = self._sample[::2]
+            else:
+                self._sample, self.mask = kept, mask  # every second block goes
 
     def packed_bytes(self, keys: int) -> float:
         """What ``keys`` records such as these take once they have been compacted and defragmented."""

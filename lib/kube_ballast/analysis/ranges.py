@@ -43,21 +43,23 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What is remembered of a range from one census to the next: 16 bytes a key.
+    """What is remembered of a range from one census to the next: 20 bytes a key.
 
-    ``hashes`` and ``versions`` are of its keys, in their order. ``sample`` are (revision, size) of some of its keys, as
-    ``pages.Records`` takes them. ``fingerprint`` is of an answer that says all this, None when no single one did;
-    ``settled`` that nothing had changed the last time it was looked at.
+    ``hashes``, ``versions`` and ``sizes`` are of its keys, in their order; ``sizes`` None when they were not measured.
+    ``sample`` are (revision, size) of some of its keys, as ``pages.Records`` takes them. ``fingerprint`` is of an
+    answer that says all this, None when no single one did; ``changed`` how many keys had been written, or made, when it
+    was last looked at.
     """
 
     start: bytes
     end: bytes
     hashes: "array[int]"
     versions: "array[int]"
+    sizes: "array[int] | None"
     parts: tuple[Part, ...]
     sample: tuple[tuple[int, int], ...]
+    changed: int
     fingerprint: int | None = None
-    settled: bool = False
 
     @property
     def keys(self) -> int:
@@ -69,6 +71,10 @@ class Kept:
         """Their bytes; None when not all were measured."""
         measured = [part.stored for part in self.parts if part.stored is not None]
         return sum(measured) if len(measured) == len(self.parts) else None
+
+    def known_sizes(self) -> Mapping[int, int]:
+        """The size of each key by its hash; empty when they were not measured."""
+        return {} if self.sizes is None else dict(zip(self.hashes, self.sizes, strict=True))
 
     def known(self) -> Mapping[int, int]:
         """The version of each key by its hash, which holds within this process only."""
@@ -84,11 +90,12 @@ class Kept:
 
 
 def remember(
-    start: bytes, end: bytes, scan: Scan, layout: Layout, *, mask: int, most_keys: int, most_bytes: int
+    start: bytes, end: bytes, scan: Scan, layout: Layout, *, changed: int, mask: int, most_keys: int, most_bytes: int
 ) -> Iterator[Kept]:
     """``scan`` of ``[start, end)`` as ranges of about ``most_keys`` and ``most_bytes``: what has grown is split.
 
-    ``mask`` says which records to keep as a sample: those whose revision has none of its bits.
+    ``changed`` of its keys are new or written anew. ``mask`` says which records to keep as a sample: those whose
+    revision has none of its bits.
     """
     for_bytes = 0 if scan.sizes is None else -(-sum(scan.sizes) // most_bytes)
     pieces = max(1, min(len(scan.keys), max(round(len(scan.keys) / most_keys), for_bytes)))
@@ -101,8 +108,10 @@ def remember(
             end if last == len(scan.keys) else scan.keys[last],
             array("q", map(hash, keys)),
             array("q", scan.versions[first:last]),
+            None if sizes is None else array("I", sizes),
             tuple(_parts(keys, sizes, layout)),
             () if sizes is None else tuple([each for each in zip(modified, sizes, strict=True) if not each[0] & mask]),
+            changed,
             fingerprint=scan.fingerprint if pieces == 1 else None,
         )
 
@@ -140,10 +149,11 @@ def _fits(group: Sequence[Kept], most_keys: int, most_bytes: int) -> bool:
 def _joined(group: Sequence[Kept]) -> Kept:
     if len(group) == 1:
         return group[0]
-    hashes, versions = array("q"), array("q")
+    hashes, versions, sizes = array("q"), array("q"), array("I")
     for each in group:
         hashes.extend(each.hashes)
         versions.extend(each.versions)
+        sizes.extend(each.sizes or ())
     parts: list[Part] = []
     for part in (part for each in group for part in each.parts):
         if parts and parts[-1].place == part.place:
@@ -154,7 +164,16 @@ def _joined(group: Sequence[Kept]) -> Kept:
         else:
             parts.append(part)
     sample = tuple([record for each in group for record in each.sample])
-    return Kept(group[0].start, group[-1].end, hashes, versions, tuple(parts), sample)
+    return Kept(
+        group[0].start,
+        group[-1].end,
+        hashes,
+        versions,
+        sizes if len(sizes) == len(hashes) else None,
+        tuple(parts),
+        sample,
+        changed=sum(each.changed for each in group),
+    )
 
 
 def spans(prefixes: Iterable[bytes], *, whole: bool) -> list[tuple[bytes, bytes]]:
