@@ -26,9 +26,10 @@ def test_a_full_disk_is_told_until_a_write_succeeds(store: Store, tmp_path: Path
     event.remove(store._engine, "commit", refuse)
 
     words = "the store refuses to write: the disk is full"
-    engine.trouble = words
-    answer = client.get("/readyz")
-    assert (answer.status_code, answer.json) == (503, {"ready": False, "reasons": [words]})
+    for trouble in (None, words):  # the engine runs into the same thing after a while: that is one reason, not two
+        engine.trouble = trouble
+        answer = client.get("/readyz")
+        assert (answer.status_code, answer.json) == (503, {"ready": False, "reasons": [words]})
     assert "ballast_remediator_store_up 0.0" in client.get("/metrics").text
 
     engine.trouble = None
