@@ -11,5 +11,9 @@ def lock_is_free(request: ClaimRequest, ledger: Ledger) -> Answer:
     for lock in request.locks:
         holder = ledger.lock_holder(lock)
         if holder is not None and holder != request.run_id:
-            return refuse(NAME, f"run {holder} holds the lock {lock}")
+            return refuse(
+                NAME,
+                f"run {holder} holds the lock {lock}. If that run ended as outcome_unknown, look at its etcd and say: "
+                f"ballastctl resolve {holder}",
+            )
     return allow(NAME, f"{', '.join(request.locks)} free")

@@ -37,7 +37,8 @@ def test_free_locks_and_our_own() -> None:
 def test_a_lock_that_another_run_holds() -> None:
     answer = lock_is_free(REQUEST, Book({"here/control-plane": "other"}))
     assert answer.verdict is Verdict.REFUSE
-    assert answer.reason == "run other holds the lock here/control-plane"
+    assert answer.reason.startswith("run other holds the lock here/control-plane. ")
+    assert answer.reason.endswith("ballastctl resolve other")
 
 
 @given(st.dictionaries(st.sampled_from(["here/main", "here/control-plane", "there/main"]), st.sampled_from("ab")))
