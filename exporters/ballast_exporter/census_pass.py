@@ -159,15 +159,16 @@ class Pass:
         since = self._tally.since
         if scan.sizes is not None or kept.sizes is None or since is None:
             return scan
-        written = [key for key, modified in zip(scan.keys, scan.modified, strict=True) if modified > since]
+        written = [index for index, modified in enumerate(scan.modified) if modified > since]
         if len(written) > _FEW:
             return scan
-        known = dict(kept.known_sizes())
-        read = self._asker.stored_sizes(written)
+        sizes = kept.sizes_of(scan.keys)
+        read = self._asker.stored_sizes([scan.keys[index] for index in written])
         self._asker.pause(len(written), sum(size or 0 for size in read))
-        known.update((hash(key), size) for key, size in zip(written, read, strict=True) if size is not None)
-        sizes = [known.get(hash(key)) for key in scan.keys]
-        return replace(scan, sizes=tuple(size for size in sizes if size is not None)) if None not in sizes else scan
+        for index, size in zip(written, read, strict=True):
+            sizes[index] = size
+        known = tuple([size for size in sizes if size is not None])
+        return replace(scan, sizes=known) if len(known) == len(scan.keys) else scan
 
     def _explore(self, task: _Task) -> Iterator[Kept]:
         """A span of which nothing is known; few keys at a time first, since they may be large."""

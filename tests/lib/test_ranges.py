@@ -72,7 +72,8 @@ def test_remembered_ranges_cover_everything_without_a_gap(
     for each in ranges:
         scan = store.scan(each.start, each.end, len(keys) + 1)
         assert each.known() == {hash(key): 1 for key in scan.keys}
-        assert each.known_sizes() == {hash(key): len(key) for key in scan.keys}
+        assert each.sizes_of(scan.keys) == [*map(len, scan.keys)]
+        assert each.sizes_of((*scan.keys, b"nowhere")) == [*map(len, scan.keys), None]
         assert each.stored == sum(map(len, scan.keys))
 
 

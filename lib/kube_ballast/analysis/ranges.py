@@ -72,9 +72,15 @@ class Kept:
         measured = [part.stored for part in self.parts if part.stored is not None]
         return sum(measured) if len(measured) == len(self.parts) else None
 
-    def known_sizes(self) -> Mapping[int, int]:
-        """The size of each key by its hash; empty when they were not measured."""
-        return {} if self.sizes is None else dict(zip(self.hashes, self.sizes, strict=True))
+    def sizes_of(self, keys: Sequence[bytes]) -> list[int | None]:
+        """The size that each key had; None for one that was not here, and of all when they were not measured."""
+        if self.sizes is None:
+            return [None] * len(keys)
+        hashes = array("q", map(hash, keys))
+        if hashes == self.hashes:
+            return [*self.sizes]
+        known = dict(zip(self.hashes, self.sizes, strict=True))
+        return [known.get(each) for each in hashes]
 
     def known(self) -> Mapping[int, int]:
         """The version of each key by its hash, which holds within this process only."""
