@@ -42,7 +42,7 @@ PUTS_PER_SECOND: Final = 100
 RESOURCES: Final = ("configmaps", "events", "leases", "pods", "secrets")
 TIMEOUT: Final = 60.0
 MIB: Final = 2**20
-ETCD_FLAGS: Final = {"snapshot-count": "500"}
+ETCD_FLAGS: Final = {"snapshot-count": "50"}
 """So that what a restarted etcd holds in memory is its index, and not the log of how it was filled."""
 
 

@@ -83,6 +83,8 @@ class Pass:
         source, status = self._members.chosen, self._members.status
         assert source is not None
         assert status is not None
+        if self._last is not None and _is_another(self._last, status, revision):
+            self._forget()
         oldest = self._asker.oldest_revision(self._last.compacted if self._last else 1)
         self._share = self._share_to_measure(status)
         kept = [*itertools.chain.from_iterable(self._each(self._read))]
@@ -103,6 +105,11 @@ class Pass:
         mask = self._tally.records.mask
         thin = (each.thinned(mask) for each in kept)
         return census, tuple(merged(thin, self._settings.page_keys, self._settings.page_bytes))
+
+    def _forget(self) -> None:
+        self._last, self._kept = None, ()
+        self._tally = Tally(None)
+        self._stretches.clear()
 
     def sweep(self) -> int:
         """How many keys there are, from the index."""
@@ -223,7 +230,7 @@ class Pass:
 
     def _digest(self, start: bytes, end: bytes, scan: Scan, before: Kept | None) -> list[Kept]:
         settings, since = self._settings, self._tally.since
-        changed = len(scan.keys) if since is None else sum(modified > since for modified in scan.modified)
+        changed = len(scan.keys) if since is None else sum(map(since.__lt__, scan.modified))
         ranges = [
             *remember(
                 start,
@@ -265,3 +272,8 @@ class Pass:
             if not known and self._tally.measured(place) < _MEASURED_BLINDLY:
                 return True
             return self._chance.random() < max(self._share, _MEASURED_AT_LEAST / known if known else 0.0)
+
+
+def _is_another(last: Census, status: Status, revision: int) -> bool:
+    """Whether this etcd was restored from a snapshot, or put in the other's place, since the census before."""
+    return status.cluster_id != last.status.cluster_id or revision < last.revision

@@ -361,6 +361,22 @@ def test_compacted_again_and_again_there_is_no_census(
     assert after.since == whole.revision
 
 
+def test_an_etcd_that_was_restored_is_counted_as_one_never_seen(
+    own_etcd: EtcdCluster, client: EtcdClient, counters: Callable[..., Counter], stack: Stack
+) -> None:
+    fill(client, 500, size=300)
+    other = stack.etcd()
+    with EtcdClient(other.endpoints[0]) as restored:
+        fill(restored, 400, size=700)
+        counter, of_other = counters(own_etcd), counters(other)
+        for _ in range(2):
+            counter.run()
+        counter._members._sources = of_other._members._sources
+        census = counter.run()
+        agrees(census, everything(restored))
+    assert census.since is None
+
+
 def test_told_to_stop_it_stops(own_etcd: EtcdCluster, client: EtcdClient, counters: Callable[..., Counter]) -> None:
     fill(client, 2000)
     cancel = threading.Event()

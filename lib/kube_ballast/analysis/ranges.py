@@ -9,7 +9,7 @@ import heapq
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from string import ascii_lowercase
 from typing import NamedTuple
 
@@ -128,7 +128,15 @@ def _parts(keys: Sequence[bytes], sizes: Sequence[int] | None, layout: Layout) -
             yield Part(place, last - first, None, ())
         else:
             some = sizes[first:last]
-            yield Part(place, last - first, sum(some), largest_of(zip(some, keys[first:last], strict=True)))
+            yield Part(place, last - first, sum(some), _largest(some, keys[first:last]))
+
+
+def _largest(sizes: Sequence[int], keys: Sequence[bytes]) -> tuple[Sized, ...]:
+    """As ``largest_of``, of many that are often alike: keys are looked at only where sizes are large enough."""
+    floor = sorted(sizes)[-LARGEST:][0]
+    larger = [each for each in zip(sizes, keys, strict=True) if each[0] > floor]
+    alike = ((size, key) for size, key in zip(sizes, keys, strict=True) if size == floor)
+    return largest_of([*larger, *islice(alike, LARGEST - len(larger))])
 
 
 def largest_of(sized: Iterable[tuple[int, bytes]]) -> tuple[Sized, ...]:
