@@ -22,5 +22,5 @@ PAIRS = [
 
 
 @pytest.mark.parametrize(("shown", "known"), PAIRS, ids=lambda kind: kind.__name__)
-def test_every_field_of_the_api_is_there(shown: type[BaseModel], known: Any) -> None:  # noqa: ANN401
+def test_every_field_of_the_api_is_there(shown: type[BaseModel], known: Any) -> None:
     assert {field.name for field in fields(known)} == set(shown.model_fields)

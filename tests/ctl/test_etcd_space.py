@@ -54,7 +54,7 @@ def space(etcd: EtcdCluster, *arguments: str, prefix: str = ROOT, endpoints: str
     return CliRunner().invoke(main, ["etcd", "space", "--endpoints", where, "--fast", "--prefix", prefix, *arguments])
 
 
-def report(result: Result) -> Any:  # noqa: ANN401 - JSON
+def report(result: Result) -> Any:
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
 

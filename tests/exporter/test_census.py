@@ -48,7 +48,7 @@ def counters() -> Iterator[Callable[..., Counter]]:
     made: list[Counter] = []
 
     def make(etcd: EtcdCluster, settings: Settings = QUICK, **changes: object) -> Counter:
-        made.append(Counter(connect(etcd.config), replace(settings, **changes)))  # type: ignore[arg-type]
+        made.append(Counter(connect(etcd.config), replace(settings, **changes)))
         return made[-1]
 
     yield make
@@ -221,9 +221,9 @@ def test_an_answer_too_large_to_be_received_is_asked_for_in_parts(
             limits.append(limit)
             if limit > 10:
                 raise BadResponse(source.endpoint, "Range: larger than max; split it into smaller calls")
-            return source.reader.scan(*bounds, limit=limit, **more)  # type: ignore[arg-type]
+            return source.reader.scan(*bounds, limit=limit, **more)
 
-    counter._members._sources = (Source(source.endpoint, Narrow(), source.http),)  # type: ignore[arg-type]
+    counter._members._sources = (Source(source.endpoint, Narrow(), source.http),)
     for _ in range(2):
         agrees(counter.run(), everything(client))
     assert max(limits) > 10 >= min(limits)

@@ -91,7 +91,7 @@ def test_any_exception_is_isolated_and_named(clock: FakeClock) -> None:
 def test_a_family_that_cannot_be_written_fails_its_collector_and_no_scrape(clock: FakeClock) -> None:
     def broken() -> Snapshot:
         family = GaugeMetricFamily("ballast_fake_value", "A value.")
-        family.add_metric([], "no number")  # type: ignore[arg-type]
+        family.add_metric([], "no number")
         return Snapshot((family,))
 
     core = core_of(FakePoll(broken), clock=clock)

@@ -71,7 +71,7 @@ def census(**changes: object) -> Census:
         foreign={f"stranger-{number:02}": usage(number + 1, 100.0 * (number + 1)) for number in range(13)},
         records=records,
     )
-    return replace(base, **changes)  # type: ignore[arg-type]
+    return replace(base, **changes)
 
 
 def second(first: Census) -> Census:

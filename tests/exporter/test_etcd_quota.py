@@ -41,7 +41,7 @@ def status(number: int, **changes: object) -> Status:
         is_learner=False,
         errors=(),
     )
-    return replace(base, **changes)  # type: ignore[arg-type]
+    return replace(base, **changes)
 
 
 def member(number: int, name: str | None = None) -> Member:
@@ -146,7 +146,7 @@ def test_each_member_is_asked_once_and_names_only_while_they_are_unknown() -> No
     bench = Bench(*targets)
     bench.collect()
     bench.collect()
-    assert [each.grpc.calls for each in targets] == [  # type: ignore[attr-defined]
+    assert [each.grpc.calls for each in targets] == [
         ["status", "member_list", "status"],
         ["status", "status"],
         ["status", "status"],

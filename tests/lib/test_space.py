@@ -129,7 +129,7 @@ def test_growth_is_that_of_the_many_not_of_the_odd_one() -> None:
 def test_growth_does_not_depend_on_the_order(values: list[tuple[int, int]], chance: object) -> None:
     points = [Point(*value) for value in values]
     mixed = points.copy()
-    chance.shuffle(mixed)  # type: ignore[attr-defined]
+    chance.shuffle(mixed)
     assert space.growth(points) == space.growth(mixed)
 
 

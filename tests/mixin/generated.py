@@ -21,7 +21,7 @@ PROMTOOL_TESTS = sorted(Path(__file__).parent.glob("*_test.yaml"))
 QUERY_IN_TEMPLATE = re.compile(r"printf `([^`]+)`")
 
 
-def load(path: Path) -> Any:  # noqa: ANN401  # YAML of many shapes; each test knows its own
+def load(path: Path) -> Any:
     return YAML(typ="safe").load(path)
 
 

@@ -251,7 +251,7 @@ def chain(
     mode: str = "auto",
     rules: Sequence[Mapping[str, Any]] | None = None,
     start: bool = True,
-    **options: Any,  # noqa: ANN401 - those of `configuration`
+    **options: Any,
 ) -> Iterator[Chain]:
     """An engine that answers for ``etcd`` as cluster "here"."""
     policy_file = folder / "policy.yaml"
@@ -268,7 +268,7 @@ def chain(
         one.store.close()
 
 
-def full(stack: Stack, *, members: int = 3, tls: bool = False, **options: Any) -> EtcdCluster:  # noqa: ANN401
+def full(stack: Stack, *, members: int = 3, tls: bool = False, **options: Any) -> EtcdCluster:
     """A cluster that is full and refuses writes."""
     etcd = stack.etcd(members=members, tls=tls, quota_bytes=QUOTA, **options)
     fill(etcd)

@@ -15,7 +15,7 @@ class RecordingPrometheus:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    def query(self, expr: str, **_: Any) -> Samples:  # noqa: ANN401
+    def query(self, expr: str, **_: Any) -> Samples:
         self.asked.append(expr)
         return Samples([Sample({}, 4711.0, 0.0)])
 

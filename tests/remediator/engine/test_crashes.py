@@ -47,13 +47,13 @@ class MortalStore:
         self._store = store
         self._mortal = mortal
 
-    def write(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+    def write(self, *args: Any, **kwargs: Any) -> Any:
         self._mortal.tick()
         given_back = self._store.write(*args, **kwargs)
         self._mortal.tick()
         return given_back
 
-    def read(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+    def read(self, *args: Any, **kwargs: Any) -> Any:
         return self._store.read(*args, **kwargs)
 
 
@@ -87,7 +87,7 @@ def lived(store: Store, runbook: Recording, points: list[int]) -> tuple[Run, int
     target = f"target-{next(TARGETS)}"
     store.write(inbox.accept, say(target), "test")
     for _ in range(len(points) + 1):
-        desk = Desk(MortalStore(store, mortal), runbook)  # type: ignore[arg-type]
+        desk = Desk(MortalStore(store, mortal), runbook)
         mortal.start()
         try:
             run = desk.until(*FINAL)

@@ -46,12 +46,12 @@ class Flaky(Store):
 
     refuse: Callable[[str], bool] = staticmethod(lambda _: False)
 
-    def write(self, operation: Any, /, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+    def write(self, operation: Any, /, *args: Any, **kwargs: Any) -> Any:
         if self.refuse(operation.__name__):
             raise StoreUnavailable("disk full")
         return super().write(operation, *args, **kwargs)
 
-    def read(self, operation: Any, /, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+    def read(self, operation: Any, /, *args: Any, **kwargs: Any) -> Any:
         if self.refuse(getattr(operation, "__name__", "")):
             raise StoreUnavailable("disk full")
         return super().read(operation, *args, **kwargs)
@@ -136,7 +136,7 @@ def test_a_client_error_that_did_nothing_is_tried_again_but_not_for_ever(desk: D
 
 def test_a_step_that_cannot_be_told_is_waited_for(desk: Desk) -> None:
     answers = [Progress.UNKNOWN, Progress.UNKNOWN, Progress.DONE]
-    desk.runbook.steps["b"].observe = lambda *_: Observed(answers.pop(0), "hm")  # type: ignore[method-assign]
+    desk.runbook.steps["b"].observe = lambda *_: Observed(answers.pop(0), "hm")
     run = desk.answer()
     assert run.state is S.SUCCEEDED
     assert desk.runbook.done(run) == ["a", "c"]
@@ -147,9 +147,9 @@ def test_a_step_that_cannot_even_be_looked_at_is_waited_for(desk: Desk) -> None:
     assert desk.runbook.done(desk.answer()) == ["a", "b", "c"]
 
 
-def unknown(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ANN401
+def unknown(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(execution, "UNKNOWN_FOR", 0.0)
-    desk.runbook.steps["b"].observe = lambda *_: Observed(Progress.UNKNOWN, "hm")  # type: ignore[method-assign]
+    desk.runbook.steps["b"].observe = lambda *_: Observed(Progress.UNKNOWN, "hm")
     return desk.answer()
 
 

@@ -18,7 +18,7 @@ from tests.waiting import eventually
 S = RunState
 
 
-def raising(error: Exception) -> Any:  # noqa: ANN401 - it never gives anything
+def raising(error: Exception) -> Any:
     def raise_it(*_: object) -> None:
         raise error
 
@@ -288,7 +288,7 @@ def test_the_plan_hash_covers_what_is_done_and_not_what_was_measured(store: Stor
     assert plan.hash(target=target, runbook_digest="d", policy_rule={"mode": "auto"}) != base
 
 
-def say_target(desk: Desk) -> Any:  # noqa: ANN401
+def say_target(desk: Desk) -> Any:
     desk.receive()
     desk.turn()
     return desk.run().target

@@ -34,7 +34,7 @@ class Slow(Store):
             self._stuck.clear()
             self.given_up.wait(20.0)
 
-    def write(self, operation: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+    def write(self, operation: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         if operation.__name__ == self.slow:
             self.slow = None
             self._stuck.set()

@@ -38,7 +38,7 @@ MEMBER = MemberState(
 )
 
 
-def member(number: int = 1, *, status: dict[str, Any] | None = None, **changes: Any) -> MemberState:  # noqa: ANN401
+def member(number: int = 1, *, status: dict[str, Any] | None = None, **changes: Any) -> MemberState:
     """A healthy member, but for what is given; ``status`` changes what it says of itself."""
     told = replace(STATUS, member_id=number, **(status or {}))
     return replace(MEMBER, **{"name": f"m{number}", "endpoint": f"http://m{number}", "status": told, **changes})

@@ -51,7 +51,7 @@ class Scripted:
     def read(self, _: Callable[[Any], Any]) -> RangeResult:
         return RangeResult((), 0, more=False, revision=42)
 
-    def __call__(self, _: object) -> Any:  # noqa: ANN401 - stands for the look-up of a cluster too
+    def __call__(self, _: object) -> Any:
         return self
 
 
@@ -154,9 +154,9 @@ class TestWhomIsAsked:
     @pytest.fixture
     def etcd(self) -> EtcdCluster:
         members = tuple(EtcdMemberConfig(endpoint=f"http://127.0.0.1:{port}") for port in (9, 10))
-        return EtcdCluster(EtcdConfig(members=members), prometheus=None, labels={})  # type: ignore[arg-type]  # unasked
+        return EtcdCluster(EtcdConfig(members=members), prometheus=None, labels={})
 
-    def hanging_first(self, one: Any) -> str:  # noqa: ANN401
+    def hanging_first(self, one: Any) -> str:
         if one.endpoint.endswith(":9"):
             raise Timeout(one.endpoint, "no answer")
         return str(one.endpoint)

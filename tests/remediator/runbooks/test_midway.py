@@ -241,7 +241,7 @@ def test_defragment_times_out_and_nobody_else_is_defragmented_meanwhile(
 
         def seen(*arguments: object) -> object:
             looks.append(arguments)
-            return observe(*arguments)  # type: ignore[arg-type]
+            return observe(*arguments)
 
         vars(step)["observe"] = seen
         eventually(lambda: len(looks) >= 2, within=30.0)

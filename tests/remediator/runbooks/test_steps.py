@@ -30,7 +30,7 @@ HERE = Target("here", "etcd-free-space", "main")
 
 
 @contextmanager
-def parts(folder: Path, etcd: EtcdCluster, **options: Any) -> Iterator[Chain]:  # noqa: ANN401
+def parts(folder: Path, etcd: EtcdCluster, **options: Any) -> Iterator[Chain]:
     """A chain whose engine stands still: its runbook is asked directly."""
     with chain(folder, etcd, start=False, **options) as one:
         yield one
@@ -100,7 +100,7 @@ class TestSnapshots:
     @pytest.mark.parametrize("name", ["../../etc", "a@b", "a[0-9]", "..", "ü/%"])
     def test_no_name_leaves_the_folder_or_meets_another(self, etcd: EtcdCluster, tmp_path: Path, name: str) -> None:
         with parts(tmp_path, etcd, keep=1) as one:
-            path = one.runbook.steps["snapshot"]._path(Lent(target=replace(HERE, name=name)))  # type: ignore[attr-defined]
+            path = one.runbook.steps["snapshot"]._path(Lent(target=replace(HERE, name=name)))
             assert path.parent == one.snapshots
             assert path.name.count("@") == 2
 
@@ -209,7 +209,7 @@ class TestAMemberThatStillCountsWhatItFreed:
     late = member(3, status={"db_size": 130 * MIB, "db_size_in_use": 129 * MIB})
     state = cluster(member(1), member(2), late)
 
-    def etcd(self, _: Target) -> Any:  # noqa: ANN401
+    def etcd(self, _: Target) -> Any:
         return Seen(self.state)
 
     def test_is_no_sign_of_live_data(self) -> None:

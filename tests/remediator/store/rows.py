@@ -30,7 +30,7 @@ def opened(store: Store, target: str | None = None) -> Run:
     return store.read(reading.recent_runs, limit=1)[0]
 
 
-def put_into(store: Store, run: Run, state: RunState, **values: Any) -> None:  # noqa: ANN401
+def put_into(store: Store, run: Run, state: RunState, **values: Any) -> None:
     """Sets the state as if the run had come there; the table is tested elsewhere."""
     finished = time.time() if state in FINAL else None
 
