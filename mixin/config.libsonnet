@@ -62,6 +62,41 @@
     largeClusterNodes: 250,
     quotaDefaultFor: '15m',
 
+    // The census. Growth of a resource, and of all live data, is a line through so much of the past: six censuses of ten minutes.
+    censusGrowthWindowSeconds: 3600,
+
+    // EtcdResourceDoubled. The day is compared with the most that was counted in the hours before it, so that a census or two
+    // that failed then leave no hole. Less growth than doubledBytes is silent. The `for` is three censuses of ten minutes.
+    doubledRatio: 2,
+    doubledBytes: 100 * 1024 * 1024,
+    doubledWithinSeconds: 24 * 3600,
+    doubledGapSeconds: 2 * 3600,
+    doubledFor: '30m',
+    doubledKeepFiringFor: '2h',
+
+    // EtcdResourceDominates. In a calm cluster pods hold half of the live data, and nobody minds while there is room: it counts
+    // when live data, which no compaction and no defragmentation returns, has come near the quota.
+    dominatesRatio: 0.3,
+    dominatesBytes: 100 * 1024 * 1024,
+    dominatesLiveRatio: 0.5,
+    dominatesFor: '30m',
+
+    // EtcdObjectNearRequestLimit: etcd's --max-request-bytes.
+    requestLimitBytes: 3 * 1024 * 1024 / 2,
+    objectNearLimitRatio: 2 / 3,
+    objectNearLimitFor: '15m',
+
+    // EtcdForeignKeys. Whose keys are expected stands in the exporter's `prefixes`.
+    foreignRatio: 0.05,
+    foreignBytes: 1024 * 1024,
+    foreignFor: '30m',
+
+    // A census comes to its end every ten minutes, and is told for half an hour.
+    censusMissingFor: '1h',
+
+    // At what rate a member rewrites its database while it is defragmented, for the predicted stalls; the runbook measures it.
+    defragBytesPerSecond: 50 * 1024 * 1024,
+
     // BallastExporterBlind.
     blindFor: '5m',
     blindStaleSeconds: 300,

@@ -1,6 +1,8 @@
 // The whole mixin: prometheusAlerts, prometheusRules, grafanaDashboards, and alertmanager for what rules cannot carry.
 (import 'rules/etcd_space.libsonnet') +
+(import 'rules/etcd_keyspace.libsonnet') +
 (import 'alerts/etcd_space.libsonnet') +
+(import 'alerts/etcd_keyspace.libsonnet') +
 (import 'alerts/exporter.libsonnet') +
 (import 'dashboards/etcd-space.libsonnet') +
 (import 'alertmanager.libsonnet') +

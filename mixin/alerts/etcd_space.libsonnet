@@ -38,6 +38,8 @@ local promql = import '../lib/promql.libsonnet';
     ' Its file fills {{ . | first | value | humanizePercentage }} of the quota now.',
   ),
 
+  local cause = promql.cause(config),
+
   local predicted(severity, forecasts, seconds, wait, advice) = {
     alert: 'EtcdQuotaExhaustionPredicted',
     expr: |||
@@ -50,7 +52,7 @@ local promql = import '../lib/promql.libsonnet';
       summary: 'etcd is about to reach its quota and refuse writes.',
       description: names.subject
                    + ' reaches its quota in {{ $value | humanizeDuration }} at the rate it keeps growing; then it refuses '
-                   + 'every write.' + worstMember(forecasts) + usage + ' ' + advice,
+                   + 'every write.' + worstMember(forecasts) + usage + cause + ' ' + advice,
     },
   },
 
@@ -67,7 +69,7 @@ local promql = import '../lib/promql.libsonnet';
             summary: 'etcd is full and refuses writes: the cluster is read-only.',
             description: names.subject
                          + ' has raised NOSPACE: no object can be created or changed and no lease renewed until space is freed '
-                         + 'and the alarm is disarmed.' + alarmedMembers
+                         + 'and the alarm is disarmed.' + alarmedMembers + cause
                          + ' First look whether Ballast already frees the space (ballastctl runs); if it does not, compact, '
                          + 'defragment one member at a time, then disarm.',
           },

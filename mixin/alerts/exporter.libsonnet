@@ -7,15 +7,17 @@ local promql = import '../lib/promql.libsonnet';
   },
 
   local config = $._config,
-  local names = config { exporter: config.ballastExporterSelector, etcd: promql.etcdLabels(config) },
+  // Without a census nobody has to be woken: what it tells changes in hours.
+  local urgent = 'collector!="etcd_keyspace"',
+  local names = config { exporter: config.ballastExporterSelector, etcd: promql.etcdLabels(config), urgent: urgent },
   local cluster = '{{ with $labels.%(clusterLabel)s }} in cluster "{{ . }}"{{ end }}' % names,
   local consequence = ' Ballast\'s alerts that need it stay silent whatever happens, and nothing is remedied.',
 
-  local blind(reason, expr, wait, description) = {
+  local blind(reason, expr, wait, description, severity='critical') = {
     alert: 'BallastExporterBlind',
     expr: expr % names,
     'for': wait,
-    labels: { severity: 'critical', reason: reason },
+    labels: { severity: severity, reason: reason },
     annotations: {
       summary: 'Ballast no longer sees what it watches.',
       description: description,
@@ -41,7 +43,7 @@ local promql = import '../lib/promql.libsonnet';
         blind(
           'collector_failing',
           |||
-            max by (%(clusterLabel)s, collector) (ballast_collector_success{%(exporter)s}) == 0
+            max by (%(clusterLabel)s, collector) (ballast_collector_success{%(exporter)s, %(urgent)s}) == 0
           |||,
           config.blindFor,
           'Collector {{ $labels.collector }}' + cluster + ' fails on every poll.' + consequence
@@ -64,11 +66,29 @@ local promql = import '../lib/promql.libsonnet';
         blind(
           'data_stale',
           |||
-            time() - max by (%(clusterLabel)s, collector) (ballast_collector_last_success_timestamp_seconds{%(exporter)s}) > %(blindStaleSeconds)d
+            time() - max by (%(clusterLabel)s, collector) (ballast_collector_last_success_timestamp_seconds{%(exporter)s, %(urgent)s}) > %(blindStaleSeconds)d
           |||,
           config.blindStaleFor,
           'Collector {{ $labels.collector }}' + cluster + ' last succeeded {{ $value | humanizeDuration }} ago: its source hangs.'
           + consequence + ' Look at the source first, then at the exporter\'s log.',
+        ),
+        // Whatever the reason is, a census that does not come to its end is told for three more and then no more. Only where one
+        // is asked for, and of an etcd that answers: one that does not is etcd_unreachable.
+        blind(
+          'census_missing',
+          |||
+            max by (%(etcd)s) (ballast_etcd_quota_readable{%(exporter)s}) == 1
+            and on (%(clusterLabel)s)
+            ballast_collector_success{%(exporter)s, collector="etcd_keyspace"}
+            unless on (%(etcd)s)
+            ballast_etcd_keyspace_census_timestamp_seconds{%(exporter)s}
+          |||,
+          config.censusMissingFor,
+          'ballast-exporter has no young census of ' + promql.subject(config) + ': what fills it is unknown. The alerts on growth, '
+          + 'dominating resources, large objects and foreign keys stay silent; those on the quota and NOSPACE are not affected. The '
+          + 'exporter\'s start page gives the reason: mostly a user without the right to read the keys, or a compaction that is '
+          + 'faster than the census (raise keys_per_second).',
+          'warning',
         ),
       ]),
     ],

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from kube_ballast.analysis import keyspace, space
+from kube_ballast.analysis.etcd import MIB
 from tests.mixin.generated import (
     ALERTS,
     DASHBOARDS,
@@ -69,6 +71,27 @@ def test_every_alert_tells_a_person_what_happens_and_where_to_read_on(alert: Ale
     assert alert.annotations["summary"].endswith(".")
     assert len(alert.annotations["description"]) > len(alert.annotations["summary"])
     assert alert.annotations["runbook_url"].endswith(f"/{alert.name}.md")
+
+
+def test_an_etcd_of_its_own_is_advised_for_what_can_have_one() -> None:
+    [text] = [alert.annotations["description"] for alert in ALL if alert.name == "EtcdResourceDominates"]
+    pattern = re.search(r'match "([^"]+)" \$labels\.group', text)
+    assert pattern is not None
+    groups = {"wgpolicyk8s.io", "snapshot.storage.k8s.io", "appsXk8s", "example.com", "", *keyspace._GROUPS}
+    for group in groups:
+        assert bool(re.search(pattern[1], group)) == keyspace.is_built_in(keyspace.Resource(group, "things")), group
+
+
+def test_the_alerts_on_what_fills_etcd_have_the_thresholds_of_the_terminal() -> None:
+    written = {rule["alert"]: rule["expr"] for rule in rules() if "alert" in rule}
+    dominates, near, foreign = (
+        written[f"Etcd{name}"] for name in ("ResourceDominates", "ObjectNearRequestLimit", "ForeignKeys")
+    )
+    assert f":share >= {space.DOMINATES:g}\n" in dominates
+    assert f">= {space.WORTH_BYTES}\n" in dominates
+    assert f">= {space.NEAR_LIMIT * space.REQUEST_LIMIT:.0f}\n" in near
+    assert f">= {space.NOTABLE_STRANGERS:g} *" in foreign
+    assert f">= {MIB}\n" in foreign
 
 
 @pytest.mark.parametrize("alert", PAGES, ids=str)
