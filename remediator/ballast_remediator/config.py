@@ -84,6 +84,8 @@ class EtcdFreeSpaceSettings(Model):
     """Seconds a step waits for its guards, or for a member after its defragmentation, before the run gives up."""
     cluster_restored_within: Duration = 600.0
     """Seconds after etcd takes writes again within which the nodes' Leases have to advance."""
+    census_max_age: Duration = 1800.0
+    """Seconds for which a census says what fills etcd: three times the exporter's ``every``."""
     lease_prefix: str = Field(default="/registry/leases/", min_length=1)
     test_key: str = Field(default="/ballast/write-test", min_length=1)
     accept_unsafe_versions: bool = False

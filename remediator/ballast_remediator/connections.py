@@ -89,9 +89,20 @@ class EtcdCluster:
         Raises:
             ClientError: Prometheus does not answer, or not that.
         """
-        matchers = ",".join(f"{name}={json.dumps(value)}" for name, value in {**self._labels, **labels}.items())
-        expression = wrap.replace("{}", f"{metric}{{{matchers}}}")
+        expression = wrap.replace("{}", f"{metric}{{{self._matchers(labels)}}}")
         return expression, self._prometheus.query(expression, timeout=PROBE)
+
+    def series(self, names: str, labels: Mapping[str, str]) -> Samples:
+        """The newest sample of all metrics of this cluster whose names match the regular expression ``names``.
+
+        Raises:
+            ClientError: as `query`.
+        """
+        expression = f"{{__name__=~{json.dumps(names)},{self._matchers(labels)}}}"
+        return self._prometheus.query(expression, timeout=PROBE)
+
+    def _matchers(self, labels: Mapping[str, str]) -> str:
+        return ",".join(f"{name}={json.dumps(value)}" for name, value in {**self._labels, **labels}.items())
 
     def any(self, ask: Callable[[EtcdClient], T]) -> T:
         """What the first member that is there answers to ``ask``; only who was not reached is passed over.

@@ -17,6 +17,7 @@ from ballast_remediator.contract import (
     StepSpec,
     Target,
 )
+from ballast_remediator.guards.live_data_fits import LIVE_DATA_HELP
 from ballast_remediator.runbooks.etcd_limits import ENOUGH, WELL_UNDER
 from ballast_remediator.runbooks.etcd_looking import Unknown, patiently
 from kube_ballast.analysis.etcd import MIB, EtcdState, live_bytes
@@ -157,14 +158,6 @@ def _measured(cluster: EtcdCluster) -> tuple[EtcdState, float]:
     if ratio is None:
         raise Unknown(f"a size or a quota is unknown: {_in_use(state)}")
     return state, ratio
-
-
-LIVE_DATA_HELP: Final = (
-    "What a person can do: delete what is not needed (deletes still pass; look for piles of Events, old "
-    "ReplicaSets, Secrets of Helm releases, custom resources; etcdctl get --prefix /registry/ --keys-only shows "
-    "where the keys are), then let this runbook run again; or raise --quota-backend-bytes (8 GiB at most) on "
-    "every member in a rolling restart; then, if `etcdctl alarm list` shows no CORRUPT, `etcdctl alarm disarm`"
-)
 
 
 def fullest(state: EtcdState) -> float | None:

@@ -28,9 +28,11 @@ from ballast_remediator.contract import (
     Target,
     WorldGuard,
 )
+from ballast_remediator.guards.live_data_fits import live_data_fits
 from ballast_remediator.guards.watchers_keep_up import watchers_keep_up
 from ballast_remediator.runbooks import (
     etcd_alarm,
+    etcd_census,
     etcd_compact,
     etcd_defragment,
     etcd_guards,
@@ -42,6 +44,7 @@ from ballast_remediator.runbooks import (
 from ballast_remediator.runbooks.etcd_guards import state_guards
 from ballast_remediator.runbooks.etcd_limits import ENOUGH, WELL_UNDER
 from kube_ballast.analysis.etcd import EtcdState, MemberState, predicted_stall, used_ratio
+from kube_ballast.analysis.live_data import Filling
 from kube_ballast.analysis.words import duration, percent, size
 from kube_ballast.clients.etcd.types import AlarmKind
 
@@ -52,11 +55,12 @@ CONTROL_PLANE: Final = "control-plane"
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What was seen of one etcd, and which revision may be compacted to."""
+    """What was seen of one etcd, which revision may be compacted to, and what fills it, as far as that is known."""
 
     state: EtcdState
     old_revision: int | None
     old_revision_words: str
+    filling: Filling
     valid_until: float
 
 
@@ -74,6 +78,7 @@ class EtcdFreeSpace:
         etcd_limits,
         etcd_looking,
         etcd_guards,
+        etcd_census,
     )
     permissions = Permissions(
         etcd=(
@@ -123,6 +128,7 @@ class EtcdFreeSpace:
         )
         self.guards: tuple[WorldGuard[World], ...] = (
             *(_on_state(guard) for guard in state_guards(settings)),
+            lambda world: live_data_fits(world.filling, world.state, share=WELL_UNDER),
             lambda world: watchers_keep_up(world.old_revision, world.old_revision_words),
         )
 
@@ -130,7 +136,8 @@ class EtcdFreeSpace:
         valid_until = time.monotonic() + self._evidence_valid
         cluster = self._connections.etcd(target)
         revision, words = etcd_compact.old_revision(cluster, alert, self._settings.compact_keep)
-        return World(cluster.state(), revision, words, valid_until)
+        filling = etcd_census.filling(cluster, self._settings)
+        return World(cluster.state(), revision, words, filling, valid_until)
 
     def plan(self, world: World) -> Plan | NothingToDo:
         state = world.state
@@ -142,6 +149,7 @@ class EtcdFreeSpace:
             because=(
                 f"NOSPACE is armed on {', '.join(state.armed(AlarmKind.NOSPACE)) or 'unknown members'}",
                 _sizes(state),
+                world.filling.words,
                 self._stall(state),
             ),
             steps=(
