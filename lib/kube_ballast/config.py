@@ -131,6 +131,8 @@ class EtcdMemberConfig(Model):
 
     endpoint: HttpUrl
     metrics_url: HttpUrl | None = None
+    failure_domain: str | None = Field(default=None, min_length=1)
+    """What fails together with this member, such as a host or a zone; its endpoint's host when none is named."""
     disk: DiskSource | None = None
 
     @property

@@ -1,9 +1,12 @@
 """Reads YAML configuration and says for each mistake where it stands and why it is one."""
 
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
+import structlog
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
@@ -11,6 +14,9 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
+
+_log = structlog.get_logger("kube_ballast.configfile")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,58 @@ def load(path: Path, model: type[M]) -> M:
             if not _follows_from_another(item, mistakes)
         )
         raise ConfigError(problems) from error
+
+
+class Reloaded(Generic[T]):
+    """What the file at ``path`` says now. Thread safe.
+
+    A change takes effect the next time that it is asked for. A file that cannot be used leaves the last good one in
+    force, is logged, and shows in ``problem``.
+    """
+
+    def __init__(self, path: Path, read: Callable[[Path], T]) -> None:
+        """Raises whatever ``read`` raises: at the start there is no last good one."""
+        self._path = path
+        self._read = read
+        self._lock = threading.Lock()
+        self._stamp = self._look()
+        self._current = read(path)
+        self._problem: str | None = None
+
+    def current(self) -> T:
+        """The last good one."""
+        self._renew()
+        return self._current
+
+    @property
+    def problem(self) -> str | None:
+        """Why the file as it is now is not in force; None while it is."""
+        self._renew()
+        return self._problem
+
+    def _look(self) -> tuple[int, int, int] | None:
+        try:
+            state = self._path.stat()
+        except OSError:
+            return None
+        return state.st_mtime_ns, state.st_size, state.st_ino
+
+    def _renew(self) -> None:
+        if self._look() == self._stamp:
+            return
+        with self._lock:
+            now = self._look()  # before the file is read: what changes meanwhile is seen the next time
+            if now == self._stamp:
+                return
+            self._stamp = now
+            try:
+                self._current = self._read(self._path)
+            except ConfigError as error:
+                self._problem = str(error)
+                _log.error("the file cannot be used, the last good one stays in force", reason=str(error))
+            else:
+                self._problem = None
+                _log.info("the file was read anew", file=str(self._path))
 
 
 def _line(tree: Node, location: tuple[int | str, ...]) -> int:

@@ -13,6 +13,7 @@ from ballast_remediator import policy, runbooks
 from ballast_remediator.config import Config
 from ballast_remediator.connections import Connections
 from ballast_remediator.engine import scheduler
+from ballast_remediator.engine.witness import Monitored
 from ballast_remediator.metrics import Metrics
 from ballast_remediator.runbooks import lock
 from ballast_remediator.store.database import Store
@@ -87,14 +88,15 @@ def service(config_file: Path) -> Service:
         StoreUnavailable: the store cannot be opened.
     """
     config = configfile.load(config_file, Config)
-    rules = policy.load(config.policy_file)
+    policies = policy.PolicyOfFile(config.policy_file)
     connections = Connections(config.clusters)
     store = Store(config.store.path)
     engine = scheduler.Engine(
         store=store,
         runbooks=runbooks.build(connections, config),
         reviewed=lock.approved(),
-        policy=rules,
+        policies=policies,
+        witness=Monitored(connections.monitoring),
         alertmanagers=connections.alertmanagers,
         settings=config.engine,
     )

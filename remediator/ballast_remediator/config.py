@@ -107,8 +107,12 @@ class EngineSettings(Model):
     """Seconds for which a plan that a guard refuses, or a world that cannot be seen, is looked at again."""
     evidence_valid: Duration = 30.0
     """Seconds for which what was observed may be acted on."""
-    cooldown: Duration = 1800.0
-    """Seconds a target rests after a run on it failed or a person rejected it."""
+    reopen_after: Annotated[Duration, Field(le=60)] = 30.0
+    """Seconds after the end of a target's run before another one of it is looked at: alerts may flap."""
+    alert_fresh_within: Duration = 180.0
+    """Seconds since Prometheus evaluated the alert's rule for which it is taken to be true."""
+    kill_switch_file: Path | None = None
+    """While this file exists nothing runs. It works when the store does not."""
     approval_expires: Duration = 1800.0
     """Seconds a plan waits for a person."""
 

@@ -102,7 +102,7 @@ class EtcdCluster:
         return self._prometheus.query(expression, timeout=PROBE)
 
     def _matchers(self, labels: Mapping[str, str]) -> str:
-        return ",".join(f"{name}={json.dumps(value)}" for name, value in {**self._labels, **labels}.items())
+        return matchers({**self._labels, **labels})
 
     def any(self, ask: Callable[[EtcdClient], T]) -> T:
         """What the first member that is there answers to ``ask``; only who was not reached is passed over.
@@ -135,6 +135,11 @@ class EtcdCluster:
     def alarms(self) -> tuple[Alarm, ...]:
         """The armed alarms, listed now."""
         return self.read(lambda etcd: etcd.alarms(timeout=PROBE))
+
+
+def matchers(labels: Mapping[str, str]) -> str:
+    """Equal-matchers of a PromQL selector, without its braces."""
+    return ",".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in labels.items())
 
 
 class _View:
@@ -170,6 +175,7 @@ class _View:
             quota=quota_bytes(status, metrics),
             disk_free=disk_free,
             disk_words=disk_words,
+            named_domain=self._endpoint.config.failure_domain,
         )
 
 
@@ -209,19 +215,41 @@ def _disk_free(cluster: EtcdCluster, disk: DiskSource | None) -> tuple[float | N
     return min(known), query
 
 
+@dataclass(frozen=True, slots=True)
+class Monitoring:
+    """Who knows of one cluster's alerts; ``labels`` are those of its series in ``prometheus``."""
+
+    prometheus: Prometheus
+    labels: Mapping[str, str]
+    alertmanagers: tuple[Alertmanager, ...]
+
+
 class Connections:
-    """Everything that runbooks reach, by cluster and etcd name."""
+    """Everything that the engine and its runbooks reach, by cluster and etcd name."""
 
     def __init__(self, clusters: Mapping[str, ClusterConfig]) -> None:
-        self.prometheus = {name: Prometheus(cluster.prometheus) for name, cluster in clusters.items()}
-        self.alertmanagers = {
-            name: tuple(Alertmanager(one) for one in cluster.alertmanagers) for name, cluster in clusters.items()
+        self.monitoring = {
+            name: Monitoring(
+                Prometheus(cluster.prometheus),
+                cluster.prometheus_labels,
+                tuple(Alertmanager(one) for one in cluster.alertmanagers),
+            )
+            for name, cluster in clusters.items()
         }
         self._etcds = {
-            (name, etcd.name): EtcdCluster(etcd, self.prometheus[name], cluster.prometheus_labels)
+            (name, etcd.name): EtcdCluster(etcd, self.monitoring[name].prometheus, cluster.prometheus_labels)
             for name, cluster in clusters.items()
             for etcd in cluster.etcd
         }
+
+    @property
+    def alertmanagers(self) -> Mapping[str, tuple[Alertmanager, ...]]:
+        """Those of each cluster."""
+        return {name: monitoring.alertmanagers for name, monitoring in self.monitoring.items()}
+
+    def etcds(self, cluster: str) -> int:
+        """How many etcds that cluster is configured with."""
+        return sum(name == cluster for name, _ in self._etcds)
 
     def etcd(self, target: Target) -> EtcdCluster:
         """Raises `NotConfigured` when the configuration has no etcd of that name in that cluster."""

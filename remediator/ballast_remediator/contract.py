@@ -14,6 +14,8 @@ from enum import StrEnum
 from types import MappingProxyType, ModuleType
 from typing import Any, Protocol, TypeVar
 
+from ballast_remediator.periods import Period
+
 Scalar = str | int | float | bool | None
 """What plans and results may carry: it survives JSON unchanged."""
 
@@ -39,8 +41,12 @@ class RunState(StrEnum):
 _S = RunState
 TRANSITIONS: Mapping[RunState, frozenset[RunState]] = MappingProxyType(
     {
-        _S.RECEIVED: frozenset({_S.PLANNING}),
-        _S.PLANNING: frozenset({_S.SUPPRESSED, _S.SHADOWED, _S.AWAITING_APPROVAL, _S.QUEUED, _S.CANCELLED, _S.FAILED}),
+        # While the brake is on, what arrives is written down and goes no further.
+        _S.RECEIVED: frozenset({_S.PLANNING, _S.SUPPRESSED, _S.EXPIRED}),
+        # It expires when it waited behind a brake that a person has released.
+        _S.PLANNING: frozenset(
+            {_S.SUPPRESSED, _S.SHADOWED, _S.AWAITING_APPROVAL, _S.QUEUED, _S.CANCELLED, _S.FAILED, _S.EXPIRED}
+        ),
         # An alert that resolves meanwhile, or a plan that changed, is planned anew.
         _S.AWAITING_APPROVAL: frozenset({_S.PLANNING, _S.QUEUED, _S.CANCELLED, _S.EXPIRED}),
         # What a person approved is not carried out when they no longer look.
@@ -88,6 +94,22 @@ class Alert:
 
 
 @dataclass(frozen=True, slots=True)
+class AlertEvidence:
+    """What Prometheus and Alertmanager say of an alert, asked now."""
+
+    question: str
+    """As Prometheus was asked."""
+    series: Mapping[str, str] | None
+    """The labels under which it fires in Prometheus; None when it does not."""
+    age: float = 0.0
+    """Seconds since its rule was evaluated, by Prometheus' own clock. Finite."""
+    silenced_by: tuple[str, ...] = ()
+    """Ids of the silences that cover it."""
+    problem: str | None = None
+    """Why nothing can be said, in words; None when something can."""
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """What a run is about: at most one run is open per target."""
 
@@ -131,6 +153,7 @@ class Plan:
     """What a run is going to do, in order.
 
     ``limits`` bound the effect and are part of what is approved; ``because`` are measurements, which are not.
+    ``disturbs`` are the failure domains that its steps disturb, one after the other.
     """
 
     summary: str
@@ -138,6 +161,7 @@ class Plan:
     steps: tuple[StepSpec, ...]
     limits: Mapping[str, Scalar]
     answers: tuple[Answer, ...] = ()
+    disturbs: tuple[str, ...] = ()
 
     @property
     def acknowledgements(self) -> tuple[str, ...]:
@@ -153,6 +177,7 @@ class Plan:
             steps=tuple(StepSpec(**step) for step in content["steps"]),
             limits=content["limits"],
             answers=tuple(Answer(**{**one, "verdict": Verdict(one["verdict"])}) for one in content["answers"]),
+            disturbs=tuple(content.get("disturbs", ())),  # what an earlier version planned names none
         )
 
     def hash(self, *, target: Target, runbook_digest: str, policy_rule: Mapping[str, Any]) -> str:
@@ -168,6 +193,7 @@ class Plan:
             "kinds": [step.kind for step in self.steps],
             "targets": sorted({step.target for step in self.steps}),
             "limits": dict(self.limits),
+            "disturbs": sorted(self.disturbs),
             "acknowledgements": sorted(self.acknowledgements),
             "policy_rule": policy_rule,
         }
@@ -278,10 +304,15 @@ class Permissions:
 
 
 class World(Protocol):
-    """What a runbook saw, at one time. ``valid_until`` is `time.monotonic` seconds: nobody acts on it later."""
+    """What a runbook saw, at one time."""
 
     @property
-    def valid_until(self) -> float: ...
+    def valid_until(self) -> float:
+        """`time.monotonic` seconds: nobody acts on it later."""
+
+    @property
+    def population(self) -> int:
+        """How many targets like this one its cluster has; a budget in percent is a share of them."""
 
 
 W = TypeVar("W", bound=World)
@@ -332,6 +363,79 @@ class Runbook(Protocol[W]):
         """Looks at the world, not at the alert. Raises `StepFailed`."""
 
 
+class StopKind(StrEnum):
+    """What keeps runs from beginning, until somebody lifts it."""
+
+    KILL_SWITCH = "kill_switch"
+    """Set by people. Also ends runs under way, before their next step."""
+    BRAKE = "brake"
+    """Set by the intake when too many distinct targets appear at once. It covers everything."""
+    FREEZE = "freeze"
+    """Set by people who work on a cluster."""
+    HOLD = "hold"
+    """Set by people who work on one target."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """One stop that is in force. What it does not name, it covers whatever that is. Times: seconds since the epoch."""
+
+    id: str
+    kind: StopKind
+    cluster: str | None
+    runbook: str | None
+    target: str | None
+    person: str
+    reason: str
+    set_at: float
+    until: float | None = None
+
+    def covers(self, target: Target) -> bool:
+        """Whether it keeps a run on ``target`` from beginning."""
+        named = ((self.cluster, target.cluster), (self.runbook, target.runbook), (self.target, target.name))
+        return all(own is None or own == other for own, other in named)
+
+    @property
+    def scope(self) -> str:
+        """What it covers, in words."""
+        named = (("target", self.target), ("runbook", self.runbook), ("cluster", self.cluster))
+        return " of ".join(f"{what} {name}" for what, name in named if name is not None) or "everything"
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How many runs of one runbook may begin in one cluster within ``window`` seconds.
+
+    ``percent`` is a share of the cluster's targets of that kind, rounded down; where both stand, the smaller holds.
+    """
+
+    runs: int | None
+    percent: float | None
+    window: float
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the policy's rule demands of a run, besides its mode. ``cooldown`` is seconds."""
+
+    budget: Budget
+    cooldown: float
+    windows: tuple[Period, ...] = ()
+    """It may begin only in one of these; none means at any time."""
+    freezes: tuple[Period, ...] = ()
+    """It may begin in none of these."""
+    limits: Mapping[str, float] = field(default_factory=dict)
+    """What the plan's limits of the same name may not exceed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Jump:
+    """The wall clock was set: forward by ``seconds``, or back where negative, ``ago`` seconds ago."""
+
+    seconds: float
+    ago: float
+
+
 @dataclass(frozen=True, slots=True)
 class ClaimRequest:
     """What a claim has to hold against. ``valid_until`` is `time.monotonic` seconds, as in `World`."""
@@ -340,17 +444,56 @@ class ClaimRequest:
     target: Target
     plan_hash: str
     locks: tuple[str, ...]
+    domains: tuple[str, ...]
+    """Names of the locks of the failure domains that the plan disturbs."""
+    limits: Mapping[str, Scalar]
+    population: int
+    terms: Terms
     valid_until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """The latest run on a target that began, or that a person rejected. ``ended_at`` is None while it goes on."""
+
+    run_id: str
+    words: str
+    ended_at: float | None
 
 
 class Ledger(Protocol):
     """What ledger guards know of past and running actions, inside the claiming transaction."""
+
+    @property
+    def now(self) -> float:
+        """Seconds since the epoch."""
+
+    @property
+    def monotonic(self) -> float:
+        """`time.monotonic` seconds."""
+
+    @property
+    def jump(self) -> Jump | None:
+        """The last time that the wall clock was set since the program started."""
+
+    @property
+    def kill_switch_file(self) -> str | None:
+        """The path of the kill switch's file where it exists; it works when the database does not."""
 
     def lock_holder(self, lock: str) -> str | None:
         """The run that holds ``lock``, if any."""
 
     def quarantined_by(self, target: Target) -> str | None:
         """The run whose unknown outcome bars ``target`` until a person resolves it."""
+
+    def stops(self, target: Target) -> Sequence[Stop]:
+        """Those in force that cover ``target``, oldest first."""
+
+    def begun(self, cluster: str, runbook: str, since: float) -> int:
+        """How many runs of ``runbook`` began in ``cluster`` since then; those that still go on are among them."""
+
+    def last_action(self, target: Target) -> Action | None:
+        """The latest on ``target``, whichever runbook did it."""
 
 
 LedgerGuard = Callable[[ClaimRequest, Ledger], Answer]

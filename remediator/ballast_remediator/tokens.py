@@ -12,20 +12,16 @@ A token is 256 random bits, so a plain hash is enough: there is nothing to guess
 
 import hashlib
 import hmac
-import threading
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Final
 
-import structlog
 from pydantic import Field, StringConstraints, field_validator
 
 from kube_ballast import configfile
 from kube_ballast.config import Model
-
-_log = structlog.get_logger("ballast_remediator.tokens")
 
 
 class Role(StrEnum):
@@ -83,30 +79,18 @@ class TokensFile(Model):
         return value
 
 
-_Stamp = tuple[int, int, int]
-
-
 class Tokens:
-    """The tokens of the file at ``path``, as it is now. Thread safe.
-
-    A change takes effect with the next request. A file that cannot be used leaves the last good one in force, is
-    logged, and shows in ``problem``.
-    """
+    """The tokens of the file at ``path``, as `configfile.Reloaded` has it. Thread safe."""
 
     def __init__(self, path: Path) -> None:
         """Raises kube_ballast.configfile.ConfigError."""
-        self._path = path
-        self._lock = threading.Lock()
-        self._stamp = self._look()
-        self._holders = configfile.load(path, TokensFile).tokens
-        self._problem: str | None = None
+        self._file = configfile.Reloaded(path, lambda path: configfile.load(path, TokensFile))
 
     def holder(self, token: str) -> Holder | None:
         """Who holds ``token``; takes equally long whichever entry it is."""
-        self._renew()
         digest = hashlib.sha256(token.encode(errors="replace")).hexdigest()
         found = None
-        for holder in self._holders:
+        for holder in self._file.current().tokens:
             if hmac.compare_digest(holder.sha256, digest):
                 found = holder
         return found
@@ -114,29 +98,4 @@ class Tokens:
     @property
     def problem(self) -> str | None:
         """Why the file as it is now is not in force; None while it is."""
-        self._renew()
-        return self._problem
-
-    def _look(self) -> _Stamp | None:
-        try:
-            state = self._path.stat()
-        except OSError:
-            return None
-        return state.st_mtime_ns, state.st_size, state.st_ino
-
-    def _renew(self) -> None:
-        if self._look() == self._stamp:
-            return
-        with self._lock:
-            now = self._look()  # before the file is read: what changes meanwhile is seen the next time
-            if now == self._stamp:
-                return
-            self._stamp = now
-            try:
-                self._holders = configfile.load(self._path, TokensFile).tokens
-            except configfile.ConfigError as error:
-                self._problem = str(error)
-                _log.error("the tokens file cannot be used, the last good one stays in force", reason=str(error))
-            else:
-                self._problem = None
-                _log.info("the tokens file was read anew", tokens=len(self._holders))
+        return self._file.problem

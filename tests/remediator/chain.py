@@ -16,7 +16,7 @@ from ballast_remediator.contract import FINAL, Done, Observed, RunState, Step, S
 from ballast_remediator.engine.scheduler import Engine
 from ballast_remediator.policy import Policy, load
 from ballast_remediator.runbooks.lock import digest
-from ballast_remediator.store import inbox, reading, runs
+from ballast_remediator.store import decisions, inbox, reading
 from ballast_remediator.store.database import Store
 from ballast_remediator.store.records import AuditEntry, Run
 from drills.faults import invariants
@@ -26,6 +26,7 @@ from kube_ballast.clients.etcd import rpc_pb2
 from kube_ballast.clients.etcd.client import EtcdClient
 from kube_ballast.clients.etcd.types import Alarm, AlarmKind
 from kube_ballast.config import EtcdConfig
+from tests.remediator.standing import Believing, Given
 from tests.waiting import eventually
 
 MIB = 2**20
@@ -120,7 +121,8 @@ class Chain:
             runbooks={self.runbook.name: self.runbook},
             # That runbooks.lock holds this very digest is a test of its own (test_meta.py).
             reviewed={self.runbook.name: digest(self.runbook)},
-            policy=policy,
+            policies=Given(policy),
+            witness=Believing(),
             alertmanagers=self.connections.alertmanagers,
             settings=config.engine,
         )
@@ -149,7 +151,7 @@ class Chain:
     def approve(self, run: Run, *acknowledged: str) -> None:
         assert run.plan_hash is not None
         self.store.write(
-            runs.approve,
+            decisions.approve,
             run.id,
             plan_hash=run.plan_hash,
             person="somebody",
@@ -238,7 +240,7 @@ def configuration(
                 }
             },
             "runbooks": {"etcd-free-space": {**QUICK, **(settings or {})}},
-            "engine": {"planning_patience": "1s", "cooldown": "1s", **(engine or {})},
+            "engine": {"planning_patience": "1s", "reopen_after": "1ms", **(engine or {})},
         }
     )
 
@@ -255,7 +257,8 @@ def chain(
 ) -> Iterator[Chain]:
     """An engine that answers for ``etcd`` as cluster "here"."""
     policy_file = folder / "policy.yaml"
-    wanted = [{"runbook": "etcd-free-space", "mode": mode}] if rules is None else rules
+    wide = {"match": {"cluster": "here"}, "budget": {"runs": 1000}, "cooldown": "1ms"}
+    wanted = [{"runbook": "etcd-free-space", "mode": mode, **wide}] if rules is None else rules
     policy_file.write_text(json.dumps({"rules": wanted}))
     config = configuration(folder, etcd if isinstance(etcd, EtcdConfig) else etcd.config, **options)
     one = Chain(config, load(policy_file))

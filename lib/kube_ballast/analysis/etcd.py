@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from kube_ballast.clients.etcd.types import Alarm, AlarmKind, MemberMetrics, Status
 
@@ -26,6 +27,12 @@ class MemberState:
     disk_free: float | None
     """Bytes available on the data directory's filesystem."""
     disk_words: str
+    named_domain: str | None = None
+
+    @property
+    def failure_domain(self) -> str:
+        """What fails together with it: the configured name, or else the host of its endpoint."""
+        return self.named_domain or urlsplit(self.endpoint).hostname or self.endpoint
 
     @property
     def healthy(self) -> bool:

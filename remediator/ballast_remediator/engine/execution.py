@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import structlog
@@ -17,10 +17,13 @@ from ballast_remediator.contract import (
     Scalar,
     Step,
     StepFailed,
+    Stop,
+    StopKind,
     Stopped,
 )
 from ballast_remediator.engine.review import Review
-from ballast_remediator.store import reading, runs
+from ballast_remediator.engine.surroundings import Surroundings
+from ballast_remediator.store import reading, runs, stops
 from ballast_remediator.store.database import Store
 from ballast_remediator.store.records import Run, StepRecord
 from ballast_remediator.store.writer import StoreUnavailable, Undecided
@@ -74,6 +77,11 @@ class Context:
         """The run's steps as the store has them; waits while the store is down."""
         return self._patiently(lambda: self._store.read(reading.steps_of, self.run_id))
 
+    def stops(self) -> Sequence[Stop]:
+        """The kill switches that cover the run; waits while the store is down."""
+        found = self._patiently(lambda: self._store.read(stops.in_force))
+        return [stop for stop in found if stop.kind is StopKind.KILL_SWITCH and stop.covers(self.target)]
+
     def record(self, operation: Callable[Concatenate[Any, str, int, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Writes as the run's owner, and keeps trying while the store is down.
 
@@ -101,8 +109,14 @@ class Executor:
     """Runs the steps of claimed runs, then verifies."""
 
     def __init__(
-        self, store: Store, runbooks: Mapping[str, Runbook[Any]], review: Review, stopping: threading.Event
+        self,
+        store: Store,
+        runbooks: Mapping[str, Runbook[Any]],
+        review: Review,
+        surroundings: Surroundings,
+        stopping: threading.Event,
     ) -> None:
+        self._surroundings = surroundings
         self._store = store
         self._runbooks = runbooks
         self._review = review
@@ -172,6 +186,7 @@ class Executor:
                 context.wait(PAUSE)
                 continue
             context.wait(0.0)  # a process that shuts down begins nothing more
+            self._stop_if_told(record, context)
             if context.record(runs.intend, record.ordinal) > ATTEMPTS:
                 last = "each time this process ended in the middle of it" if failure is None else f"at last: {failure}"
                 raise StepFailed(f"step {record.ordinal} ({record.spec.words}) failed {ATTEMPTS} times; {last}")
@@ -185,6 +200,18 @@ class Executor:
             else:
                 context.record(runs.checkpoint, record.ordinal, done)
                 return
+
+    def _stop_if_told(self, record: StepRecord, context: Context) -> None:
+        """Before each act: the kill switch ends a run where nothing is half-done. Raises `StepFailed`."""
+        file = self._surroundings.kill_switch_file()
+        words = None if file is None else f"the kill switch's file {file} is there"
+        for stop in context.stops():
+            words = f"{stop.person} stopped {stop.scope} ({stop.reason})"
+        if words is not None:
+            raise StepFailed(
+                f"{words}: ended before step {record.ordinal} ({record.spec.words}), with nothing half-done. What is "
+                "left is planned anew when the alert comes again"
+            )
 
     def _observe(self, record: StepRecord, step: Step, context: Context) -> Observed:
         try:

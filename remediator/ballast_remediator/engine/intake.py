@@ -8,6 +8,8 @@ from typing import Any, Final
 import structlog
 
 from ballast_remediator.contract import Alert, Runbook, Target
+from ballast_remediator.engine.planning import Policies
+from ballast_remediator.engine.witness import RUNBOOK_LABEL
 from ballast_remediator.notification import Malformed, Payload, parse
 from ballast_remediator.store import inbox
 from ballast_remediator.store.database import Store
@@ -16,7 +18,6 @@ from ballast_remediator.store.writer import Undecided
 from kube_ballast.clients.alertmanager import Alertmanager
 from kube_ballast.clients.errors import ClientError
 
-RUNBOOK_LABEL = "ballast_runbook"
 CLUSTER_LABEL = "cluster"
 ASK_TIMEOUT = 5.0
 PORTION: Final = 500
@@ -33,13 +34,15 @@ class Intake:
         store: Store,
         runbooks: Mapping[str, Runbook[Any]],
         alertmanagers: Mapping[str, tuple[Alertmanager, ...]],
+        policies: Policies,
         *,
-        cooldown: float,
+        reopen_after: float,
     ) -> None:
         self._store = store
         self._runbooks = runbooks
         self._alertmanagers = alertmanagers
-        self._cooldown = cooldown
+        self._policies = policies
+        self._reopen_after = reopen_after
         self._portions: deque[_Portion] = deque()
         self._undecided: Callable[[], object] | None = None
         self.ignored = 0
@@ -77,7 +80,14 @@ class Intake:
             if undecided is not None:
                 undecided()
             else:
-                self._store.write(inbox.file, portion.filed, portion.findings, cooldown=self._cooldown)
+                rule = self._policies.current().brake
+                self._store.write(
+                    inbox.file,
+                    portion.filed,
+                    portion.findings,
+                    brake=inbox.Brake(rule.targets, rule.window),
+                    reopen_after=self._reopen_after,
+                )
         except Undecided as error:
             self._undecided = error.outcome
             raise

@@ -13,9 +13,11 @@ from ballast_remediator.config import EngineSettings
 from ballast_remediator.contract import Runbook, RunState
 from ballast_remediator.engine.execution import Executor
 from ballast_remediator.engine.intake import Intake
-from ballast_remediator.engine.planning import Planner
+from ballast_remediator.engine.judging import Judge
+from ballast_remediator.engine.planning import Planner, Policies
 from ballast_remediator.engine.review import Review
-from ballast_remediator.policy import Policy
+from ballast_remediator.engine.surroundings import Surroundings
+from ballast_remediator.engine.witness import Witness
 from ballast_remediator.store import reading, runs
 from ballast_remediator.store.database import Store
 from ballast_remediator.store.records import Run
@@ -43,7 +45,8 @@ class Engine:
         *,
         runbooks: Mapping[str, Runbook[Any]],
         reviewed: Mapping[str, str],
-        policy: Policy,
+        policies: Policies,
+        witness: Witness,
         alertmanagers: Mapping[str, tuple[Alertmanager, ...]],
         settings: EngineSettings,
     ) -> None:
@@ -54,10 +57,19 @@ class Engine:
         self._busy: set[str] = set()
         self._busy_lock = threading.Lock()
         self._working: set[Future[None]] = set()
-        self._intake = Intake(store, runbooks, alertmanagers, cooldown=settings.cooldown)
+        self._intake = Intake(store, runbooks, alertmanagers, policies, reopen_after=settings.reopen_after)
         review = Review(runbooks, reviewed)
-        self._planner = Planner(store, runbooks, review, policy, settings)
-        self._executor = Executor(store, runbooks, review, self._stopping)
+        surroundings = Surroundings(settings.kill_switch_file)
+        judge = Judge(
+            store,
+            runbooks=runbooks,
+            review=review,
+            witness=witness,
+            surroundings=surroundings,
+            settings=settings,
+        )
+        self._planner = Planner(store, judge, policies, surroundings, settings)
+        self._executor = Executor(store, runbooks, review, surroundings, self._stopping)
         self._pool = ThreadPoolExecutor(max_workers=settings.workers, thread_name_prefix="run")
         self._thread = threading.Thread(target=self._loop, name="engine", daemon=True)
         self._looked_at = time.monotonic()

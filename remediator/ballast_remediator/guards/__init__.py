@@ -5,6 +5,7 @@ guards judge, inside the claiming transaction, what else runs and ran.
 """
 
 from ballast_remediator.contract import Answer, Verdict
+from kube_ballast.analysis.words import duration
 
 
 def allow(guard: str, reason: str) -> Answer:
@@ -20,3 +21,8 @@ def ask(guard: str, reason: str) -> Answer:
 def refuse(guard: str, reason: str, *, passing: bool = False) -> Answer:
     """Not now, whoever asks. ``passing`` when it may be otherwise in a minute, so that waiting makes sense."""
     return Answer(guard, Verdict.REFUSE, reason, passing)
+
+
+def ago(then: float, now: float) -> str:
+    """How long ago that was, in words; both seconds since the epoch."""
+    return f"{duration(max(0.0, now - then))} ago"

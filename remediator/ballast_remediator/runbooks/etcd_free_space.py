@@ -62,6 +62,7 @@ class World:
     old_revision_words: str
     filling: Filling
     valid_until: float
+    population: int
 
 
 class EtcdFreeSpace:
@@ -137,7 +138,8 @@ class EtcdFreeSpace:
         cluster = self._connections.etcd(target)
         revision, words = etcd_compact.old_revision(cluster, alert, self._settings.compact_keep)
         filling = etcd_census.filling(cluster, self._settings)
-        return World(cluster.state(), revision, words, filling, valid_until)
+        etcds = self._connections.etcds(target.cluster)
+        return World(cluster.state(), revision, words, filling, valid_until, etcds)
 
     def plan(self, world: World) -> Plan | NothingToDo:
         state = world.state
@@ -177,6 +179,7 @@ class EtcdFreeSpace:
                 "liveness_budget_seconds": self._settings.liveness_budget,
                 "compact_keep_seconds": self._settings.compact_keep,
             },
+            disturbs=tuple(sorted({member.failure_domain for member in members})),
         )
 
     def _compactions(self, world: World) -> tuple[StepSpec, ...]:

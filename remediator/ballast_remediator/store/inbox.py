@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 
-from sqlalchemy import Connection, and_, bindparam, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, func, insert, select, update
 
-from ballast_remediator.contract import Alert, RunState, Target
+from ballast_remediator.contract import Alert, RunState, StopKind, Target
+from ballast_remediator.store import stops
 from ballast_remediator.store.audit import append
 from ballast_remediator.store.records import Notification
 from ballast_remediator.store.runs import transition
 from ballast_remediator.store.schema import notifications, run_alerts, runs
+from ballast_remediator.store.schema import stops as stops_table
+from kube_ballast.analysis.words import duration
 
 INTAKE: Final = "intake"
 
@@ -25,11 +28,11 @@ _THIS_TARGET: Final = and_(
     runs.c.target == bindparam("target_"),
 )
 _OPEN_RUN: Final = select(runs.c.id, runs.c.state).where(_THIS_TARGET, runs.c.finished_at.is_(None))
-_RESTING: Final = select(runs.c.id).where(
-    _THIS_TARGET,
-    or_(runs.c.state == RunState.FAILED, runs.c.rejected),
-    runs.c.finished_at > bindparam("since"),
+_LATEST: Final = select(func.max(runs.c.finished_at)).where(_THIS_TARGET)
+_TARGETS: Final = select(func.count()).select_from(
+    select(runs.c.cluster, runs.c.target).where(runs.c.created_at > bindparam("since")).distinct().subquery()
 )
+_RELEASED: Final = select(func.max(stops_table.c.lifted_at)).where(stops_table.c.kind == StopKind.BRAKE)
 _MINE: Final = and_(run_alerts.c.run_id == bindparam("run_id_"), run_alerts.c.fingerprint == bindparam("fingerprint_"))
 _KNOWN: Final = select(run_alerts.c.firing).where(_MINE)
 _AGAIN: Final = update(run_alerts).where(_MINE).values(received=run_alerts.c.received + bindparam("times"))
@@ -65,15 +68,28 @@ def unfiled(connection: Connection) -> tuple[Notification, ...]:
     return tuple(Notification(*row) for row in rows)
 
 
+@dataclass(frozen=True, slots=True)
+class Brake:
+    """It is set when runs on more than ``targets`` distinct targets were opened within ``window`` seconds."""
+
+    targets: int
+    window: float
+
+
 def file(
-    connection: Connection, batch: Sequence[Notification], findings: Sequence[Finding], *, cooldown: float
+    connection: Connection,
+    batch: Sequence[Notification],
+    findings: Sequence[Finding],
+    *,
+    brake: Brake,
+    reopen_after: float,
 ) -> None:
     """Opens a run for each new firing target, attaches the rest to the open ones, and marks ``batch`` filed.
 
-    ``cooldown`` is how many seconds a target rests after a run on it failed or a person rejected it; repeats of its
-    alert meanwhile open nothing.
+    A run that follows another one of its target within ``reopen_after`` seconds is opened, and looked at only then:
+    an alert that flaps costs one run each time, and none is lost.
     """
-    now = time.time()
+    filing = _Filing(connection, brake, reopen_after)
     for finding in findings:
         if finding.target is None:
             append(
@@ -84,63 +100,80 @@ def file(
                 data={"labels": dict(finding.alert.labels), "times": finding.times},
             )
         else:
-            _file_one(connection, finding, finding.target, now, cooldown)
+            filing.file(finding, finding.target)
     ids = [notification.id for notification in batch]
-    connection.execute(update(notifications).where(notifications.c.id.in_(ids)).values(filed_at=now))
+    connection.execute(update(notifications).where(notifications.c.id.in_(ids)).values(filed_at=filing.now))
 
 
-def _file_one(connection: Connection, finding: Finding, target: Target, now: float, cooldown: float) -> None:
-    alert = finding.alert
-    this_target = {"cluster_": target.cluster, "runbook_": target.runbook, "target_": target.name}
-    open_run = connection.execute(_OPEN_RUN, this_target).one_or_none()
-    if open_run is not None:
-        resolved = _attach(connection, open_run.id, finding, now)
-        if resolved and open_run.state == RunState.AWAITING_APPROVAL:
-            transition(
-                connection, open_run.id, RunState.PLANNING, actor=INTAKE, words="the alert resolved: looking again"
+class _Filing:
+    """One transaction's filing."""
+
+    def __init__(self, connection: Connection, brake: Brake, reopen_after: float) -> None:
+        self.now = time.time()
+        self._connection = connection
+        self._brake = brake
+        self._reopen_after = reopen_after
+        self._braked = next((one for one in stops.in_force(connection) if one.kind is StopKind.BRAKE), None)
+
+    def file(self, finding: Finding, target: Target) -> None:
+        this_target = {"cluster_": target.cluster, "runbook_": target.runbook, "target_": target.name}
+        open_run = self._connection.execute(_OPEN_RUN, this_target).one_or_none()
+        if open_run is not None:
+            resolved = _attach(self._connection, open_run.id, finding, self.now)
+            if resolved and open_run.state == RunState.AWAITING_APPROVAL:
+                words = "the alert resolved: looking again"
+                transition(self._connection, open_run.id, RunState.PLANNING, actor=INTAKE, words=words)
+        elif finding.alert.firing:
+            latest = self._connection.execute(_LATEST, this_target).scalar()
+            run_id = self._open(finding, target, due_at=max(self.now, (latest or 0.0) + self._reopen_after))
+            self._hold_back(run_id)
+
+    def _open(self, finding: Finding, target: Target, due_at: float) -> str:
+        alert = finding.alert
+        run_id = secrets.token_hex(4)
+        self._connection.execute(
+            insert(runs).values(
+                id=run_id,
+                cluster=target.cluster,
+                runbook=target.runbook,
+                target=target.name,
+                state=RunState.RECEIVED,
+                alert=asdict(alert),
+                created_at=self.now,
+                updated_at=self.now,
+                # A clock that was set back must not put it off for longer than that.
+                due_at=min(due_at, self.now + self._reopen_after),
             )
-        return
-    if not alert.firing:
-        return
-    resting = connection.execute(_RESTING, {**this_target, "since": now - cooldown}).first()
-    if resting is not None:
+        )
         append(
-            connection,
-            run_id=resting.id,
-            event="repeat_ignored",
+            self._connection,
+            run_id=run_id,
+            event=RunState.RECEIVED,
             actor=INTAKE,
-            words=f"the alert came again; the target rests for {cooldown:g} s after this run failed or was rejected",
-            data={"fingerprint": alert.fingerprint, "times": finding.times},
+            words=f"{target.runbook} for {target.name} in {target.cluster}",
+            data={"labels": dict(alert.labels), "starts_at": alert.starts_at},
         )
-        return
-    _open(connection, finding, target, now)
+        _attach(self._connection, run_id, finding, self.now)
+        return run_id
 
+    def _hold_back(self, run_id: str) -> None:
+        """Sets the brake when this run was one target too many; a run that finds it on goes no further."""
+        if self._braked is None:
+            found = self._connection.execute(_TARGETS, {"since": self._counted_from()}).scalar_one()
+            if found <= self._brake.targets:
+                return
+            reason = (
+                f"alerts for {found} targets came within {duration(self._brake.window)}, and the policy takes "
+                f"{self._brake.targets} for believable"
+            )
+            self._braked = stops.put(self._connection, StopKind.BRAKE, person=INTAKE, reason=reason)
+        words = f"brake_is_off: {self._braked.reason}. A person has to look, then: ballastctl lift {self._braked.id}"
+        transition(self._connection, run_id, RunState.SUPPRESSED, actor=INTAKE, words=words)
 
-def _open(connection: Connection, finding: Finding, target: Target, now: float) -> None:
-    alert = finding.alert
-    run_id = secrets.token_hex(4)
-    connection.execute(
-        insert(runs).values(
-            id=run_id,
-            cluster=target.cluster,
-            runbook=target.runbook,
-            target=target.name,
-            state=RunState.RECEIVED,
-            alert=asdict(alert),
-            created_at=now,
-            updated_at=now,
-            due_at=now,
-        )
-    )
-    append(
-        connection,
-        run_id=run_id,
-        event=RunState.RECEIVED,
-        actor=INTAKE,
-        words=f"{target.runbook} for {target.name} in {target.cluster}",
-        data={"labels": dict(alert.labels), "starts_at": alert.starts_at},
-    )
-    _attach(connection, run_id, finding, now)
+    def _counted_from(self) -> float:
+        """What came before a person released the brake does not set it again."""
+        released = self._connection.execute(_RELEASED).scalar()
+        return max(self.now - self._brake.window, released or 0.0)
 
 
 def _attach(connection: Connection, run_id: str, finding: Finding, now: float) -> bool:

@@ -90,6 +90,8 @@ def _run(row: Row[Any]) -> Run:
         due_at=row.due_at,
         planning_since=row.planning_since,
         expires_at=row.expires_at,
+        approvals_needed=row.approvals_needed,
+        approvers=None if row.approvers is None else tuple(row.approvers),
         started_at=row.started_at,
         finished_at=row.finished_at,
         resolved_at=row.resolved_at,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ballast_remediator.contract import EXECUTING, FINAL, Alert, Mode, RunState, Scalar, StepSpec, Target
+from ballast_remediator.contract import EXECUTING, FINAL, Alert, Mode, Plan, RunState, Scalar, StepSpec, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,9 @@ class Run:
     due_at: float
     planning_since: float | None
     expires_at: float | None
+    approvals_needed: int
+    approvers: tuple[str, ...] | None
+    """Who may approve it; None is everybody whose token is good for that."""
     started_at: float | None
     finished_at: float | None
     resolved_at: float | None
@@ -51,6 +54,37 @@ class Run:
     def executing(self) -> bool:
         """Its steps may have begun."""
         return self.state in EXECUTING
+
+
+@dataclass(frozen=True, slots=True)
+class Preapproval:
+    """One person's approval beforehand. Times are seconds since the epoch."""
+
+    id: str
+    cluster: str
+    runbook: str
+    runbook_digest: str
+    targets: tuple[str, ...]
+    limits: Mapping[str, float]
+    """Each of them has to stand in the plan, and not above this."""
+    acknowledged: tuple[str, ...]
+    person: str
+    reason: str
+    given_at: float
+    until: float
+
+    def covers(self, target: Target, runbook_digest: str, plan: Plan) -> bool:
+        """Whether this person has approved this very plan on this target."""
+        return (
+            (self.cluster, self.runbook, self.runbook_digest) == (target.cluster, target.runbook, runbook_digest)
+            and target.name in self.targets
+            and set(plan.acknowledgements) <= set(self.acknowledged)
+            and all(_within(plan.limits.get(name), most) for name, most in self.limits.items())
+        )
+
+
+def _within(planned: Scalar, most: float) -> bool:
+    return isinstance(planned, int | float) and not isinstance(planned, bool) and planned <= most
 
 
 @dataclass(frozen=True, slots=True)

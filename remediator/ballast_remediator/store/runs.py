@@ -5,23 +5,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, select, true, update
 
 from ballast_remediator.contract import (
     FINAL,
     TRANSITIONS,
-    Answer,
-    ClaimRequest,
     Done,
-    LedgerGuard,
     Mode,
     Plan,
     RunState,
-    Target,
-    first_refusal,
 )
 from ballast_remediator.store.audit import append
-from ballast_remediator.store.schema import locks, runs, steps
+from ballast_remediator.store.schema import approvals, locks, runs, steps
 
 ENGINE: Final = "engine"
 AFTER_FAULT: Final = 30.0
@@ -62,7 +57,7 @@ def transition(
     if to in FINAL:
         values["finished_at"] = now
         if to is not RunState.OUTCOME_UNKNOWN:  # what it began may still go on: `resolve` frees them
-            _free_locks(connection, run_id)
+            free_locks(connection, run_id)
     if to is RunState.PLANNING:
         values["planning_since"] = now
     connection.execute(update(runs).where(runs.c.id == run_id).values(**values))
@@ -100,14 +95,22 @@ def keep_plan(
     policy_digest: str,
     words: str,
     expires_at: float | None = None,
+    approvals_needed: int = 1,
+    approvers: Sequence[str] | None = None,
+    preapproved_by: Sequence[str] | None = None,
+    acknowledged: Sequence[str] = (),
 ) -> None:
-    """Stores what was planned and under which policy.
+    """Stores what was planned and under which policy. ``approvers`` None is everybody with the right to.
 
     In `QUEUED` the policy itself approved this hash, or a person did and it is still the same: only then the risks
     that were accepted stay accepted.
     """
     before = connection.execute(select(runs.c.approved_hash, runs.c.acknowledged).where(runs.c.id == run_id)).one()
     as_approved = to is RunState.QUEUED and before.approved_hash == plan_hash
+    if to is RunState.AWAITING_APPROVAL:
+        # Who approved another plan, or one that was approved and did not come to begin, has to look again.
+        void = true() if before.approved_hash is not None else approvals.c.plan_hash != plan_hash
+        connection.execute(delete(approvals).where(approvals.c.run_id == run_id, void))
     transition(
         connection,
         run_id,
@@ -117,138 +120,14 @@ def keep_plan(
         plan=asdict(plan),
         plan_hash=plan_hash,
         approved_hash=plan_hash if to is RunState.QUEUED else None,
-        acknowledged=before.acknowledged if as_approved else [],
+        acknowledged=before.acknowledged if as_approved else list(acknowledged),
         mode=mode,
         policy_digest=policy_digest,
         expires_at=expires_at,
+        approvals_needed=approvals_needed,
+        approvers=approvers if approvers is None else list(approvers),
+        preapproved_by=preapproved_by if preapproved_by is None else list(preapproved_by),
     )
-
-
-def approve(
-    connection: Connection,
-    run_id: str,
-    *,
-    plan_hash: str,
-    person: str,
-    reason: str,
-    acknowledged: Sequence[str],
-) -> None:
-    """Lets exactly this plan run.
-
-    Raises:
-        NotPossible: the run does not wait for approval, its plan is another one by now, it expired, or a
-            risk that the plan names was not accepted.
-    """
-    run = connection.execute(
-        select(runs.c.state, runs.c.plan, runs.c.plan_hash, runs.c.expires_at).where(runs.c.id == run_id)
-    ).one_or_none()
-    if run is None:
-        raise NotPossible(f"there is no run {run_id}")
-    if run.state != RunState.AWAITING_APPROVAL:
-        raise NotPossible(f"run {run_id} is {run.state}, not waiting for approval")
-    if run.plan_hash != plan_hash:
-        raise NotPossible(f"the plan of run {run_id} is another one now (hash {run.plan_hash[:12]}…): read it again")
-    if run.expires_at is not None and run.expires_at <= time.time():
-        raise NotPossible(f"run {run_id} expired")
-    needed = set(Plan.parsed(run.plan).acknowledgements)
-    missing = sorted(needed - set(acknowledged))
-    if missing:
-        raise NotPossible(f"this plan carries a risk that has to be accepted by name: {', '.join(missing)}")
-    transition(
-        connection,
-        run_id,
-        RunState.QUEUED,
-        actor=person,
-        words=f"approved by {person}: {reason}",
-        data={"plan_hash": plan_hash, "acknowledged": sorted(acknowledged)},
-        approved_hash=plan_hash,
-        acknowledged=sorted(needed),
-    )
-
-
-def reject(connection: Connection, run_id: str, *, person: str, reason: str) -> None:
-    """Cancels a run whose steps have not begun; its target rests as after a failure. Raises `NotPossible`."""
-    words = f"rejected by {person}: {reason}"
-    transition(connection, run_id, RunState.CANCELLED, actor=person, words=words, rejected=True)
-
-
-def resolve(connection: Connection, run_id: str, *, person: str, reason: str) -> None:
-    """A person has looked at what a run of unknown outcome did: its target and its locks are free again."""
-    changed = connection.execute(
-        update(runs)
-        .where(runs.c.id == run_id, runs.c.state == RunState.OUTCOME_UNKNOWN, runs.c.resolved_at.is_(None))
-        .values(resolved_at=time.time())
-    )
-    if not changed.rowcount:
-        raise NotPossible(f"run {run_id} has no unknown outcome that waits to be resolved")
-    _free_locks(connection, run_id)
-    append(connection, run_id=run_id, event="resolved", actor=person, words=f"looked at by {person}: {reason}")
-
-
-class SqlLedger:
-    """`contract.Ledger` inside a transaction."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def lock_holder(self, lock: str) -> str | None:
-        return self._connection.execute(select(locks.c.run_id).where(locks.c.name == lock)).scalar()
-
-    def quarantined_by(self, target: Target) -> str | None:
-        return self._connection.execute(
-            select(runs.c.id).where(
-                runs.c.cluster == target.cluster,
-                runs.c.target == target.name,
-                runs.c.state == RunState.OUTCOME_UNKNOWN,
-                runs.c.resolved_at.is_(None),
-            )
-        ).scalar()
-
-
-def claim(connection: Connection, request: ClaimRequest, plan: Plan, guards: Sequence[LedgerGuard]) -> int | Answer:
-    """Takes a queued run and its locks, or says which ledger guard forbids it.
-
-    Returns the fencing token that every later write of this run has to show.
-
-    Raises:
-        NotPossible: the run is not queued any more, its approval is for another plan or has lapsed, or the evidence
-            that the plan stands on grew old while it waited for this transaction.
-    """
-    run = connection.execute(
-        select(runs.c.state, runs.c.approved_hash, runs.c.token, runs.c.expires_at).where(runs.c.id == request.run_id)
-    ).one()
-    if run.state != RunState.QUEUED or run.approved_hash != request.plan_hash:
-        raise NotPossible(f"run {request.run_id} is {run.state} and not approved for this plan")
-    if run.expires_at is not None and run.expires_at <= time.time():
-        raise NotPossible(f"the approval of run {request.run_id} has lapsed")
-    if time.monotonic() > request.valid_until:
-        raise NotPossible("the evidence is too old to act on")
-    refusal = first_refusal([guard(request, SqlLedger(connection)) for guard in guards])
-    if refusal is not None:
-        return refusal
-    now = time.time()
-    connection.execute(
-        insert(locks), [{"name": lock, "run_id": request.run_id, "taken_at": now} for lock in request.locks]
-    )
-    connection.execute(
-        insert(steps),
-        [
-            {"run_id": request.run_id, "ordinal": ordinal, **asdict(step)}
-            for ordinal, step in enumerate(plan.steps, start=1)
-        ],
-    )
-    token = int(run.token) + 1
-    transition(
-        connection,
-        request.run_id,
-        RunState.RUNNING,
-        words=plan.summary,
-        data={"plan_hash": request.plan_hash, "token": token, "locks": list(request.locks)},
-        plan=asdict(plan),
-        token=token,
-        started_at=now,
-    )
-    return token
 
 
 def take_over(connection: Connection, run_id: str) -> int:
@@ -318,7 +197,8 @@ def advance(connection: Connection, run_id: str, token: int, to: RunState, words
     transition(connection, run_id, to, words=words)
 
 
-def _free_locks(connection: Connection, run_id: str) -> None:
+def free_locks(connection: Connection, run_id: str) -> None:
+    """What the run held may be taken by others."""
     connection.execute(delete(locks).where(locks.c.run_id == run_id))
 
 

@@ -62,6 +62,9 @@ runs = Table(
     Column("due_at", Float, nullable=False),
     Column("planning_since", Float),
     Column("expires_at", Float),
+    Column("approvals_needed", Integer, nullable=False, server_default="1"),
+    Column("approvers", JSON),
+    Column("preapproved_by", JSON),
     Column("started_at", Float),
     Column("finished_at", Float),
     Column("resolved_at", Float),
@@ -77,6 +80,14 @@ Index(
     postgresql_where=text("finished_at IS NULL"),
 )
 Index("ix_runs_created_at", runs.c.created_at)
+Index("ix_runs_cluster_target", runs.c.cluster, runs.c.target)
+Index("ix_runs_started_at", runs.c.started_at)
+Index(
+    "ix_runs_due_at",
+    runs.c.due_at,
+    sqlite_where=text("finished_at IS NULL"),
+    postgresql_where=text("finished_at IS NULL"),
+)
 
 run_alerts = Table(
     "run_alerts",
@@ -112,6 +123,50 @@ locks = Table(
     Column("name", String, primary_key=True),
     Column("run_id", String, ForeignKey("runs.id"), nullable=False),
     Column("taken_at", Float, nullable=False),
+)
+
+stops = Table(
+    "stops",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("cluster", String),
+    Column("runbook", String),
+    Column("target", String),
+    Column("person", String, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("set_at", Float, nullable=False),
+    Column("until", Float),
+    Column("lifted_at", Float),
+)
+Index("ix_stops_lifted_at", stops.c.lifted_at)
+
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("run_id", String, ForeignKey("runs.id"), primary_key=True),
+    Column("plan_hash", String, primary_key=True),
+    Column("person", String, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("acknowledged", JSON, nullable=False),
+)
+
+preapprovals = Table(
+    "preapprovals",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("cluster", String, nullable=False),
+    Column("runbook", String, nullable=False),
+    Column("runbook_digest", String, nullable=False),
+    Column("targets", JSON, nullable=False),
+    Column("limits", JSON, nullable=False),
+    Column("acknowledged", JSON, nullable=False),
+    Column("person", String, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("given_at", Float, nullable=False),
+    Column("until", Float, nullable=False),
+    Column("revoked_at", Float),
 )
 
 audit = Table(

@@ -10,7 +10,7 @@ from werkzeug.exceptions import NotFound
 
 from ballast_remediator import queries
 from ballast_remediator.contract import RunState
-from ballast_remediator.store import runs as changes
+from ballast_remediator.store import decisions
 from ballast_remediator.web.access import person
 from ballast_remediator.web.services import REFUSALS, answer, documented, operation_id, services
 
@@ -93,7 +93,7 @@ def show_run(path: RunPath) -> Response:
 def approve_run(path: RunPath, body: Approval) -> Response:
     _existing(path.run_id)
     services().store.write(
-        changes.approve,
+        decisions.approve,
         path.run_id,
         plan_hash=body.plan_hash,
         person=person(),
@@ -111,7 +111,7 @@ def approve_run(path: RunPath, body: Approval) -> Response:
 )
 def reject_run(path: RunPath, body: Rejection) -> Response:
     _existing(path.run_id)
-    services().store.write(changes.reject, path.run_id, person=person(), reason=body.reason)
+    services().store.write(decisions.reject, path.run_id, person=person(), reason=body.reason)
     return _changed(path.run_id)
 
 
@@ -123,7 +123,7 @@ def reject_run(path: RunPath, body: Rejection) -> Response:
 )
 def resolve_run(path: RunPath, body: Resolution) -> Response:
     _existing(path.run_id)
-    services().store.write(changes.resolve, path.run_id, person=person(), reason=body.reason)
+    services().store.write(decisions.resolve, path.run_id, person=person(), reason=body.reason)
     return _changed(path.run_id)
 
 

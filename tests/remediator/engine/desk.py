@@ -12,7 +12,6 @@ from ballast_remediator.contract import (
     FINAL,
     Alert,
     Done,
-    Mode,
     NothingToDo,
     Observed,
     Permissions,
@@ -27,14 +26,15 @@ from ballast_remediator.contract import (
     WorldGuard,
 )
 from ballast_remediator.engine.scheduler import Engine
-from ballast_remediator.policy import Policy, Rule
+from ballast_remediator.policy import Policy
 from ballast_remediator.runbooks.lock import digest
-from ballast_remediator.store import inbox, reading, runs
+from ballast_remediator.store import decisions, inbox, reading
 from ballast_remediator.store.database import Store
 from ballast_remediator.store.records import Run
 from kube_ballast.clients.alertmanager import Alertmanager
 from kube_ballast.config import HttpConfig
 from tests.remediator.chain import payload
+from tests.remediator.standing import Believing, Given, policy
 from tests.waiting import eventually
 
 FAR = 1e18
@@ -46,6 +46,7 @@ class SeenWorld:
     """What `Recording` saw: nothing but when."""
 
     valid_until: float
+    population: int = 1
 
 
 @dataclass
@@ -116,13 +117,8 @@ class Recording:
         return [kind for kind, run_id in self.effects if run_id == run.id]
 
 
-def policy(mode: Mode = Mode.AUTO, *, name: str = "recording", match: Mapping[str, str] | None = None) -> Policy:
-    """One rule. It is not validated: the runbook here is none that is approved."""
-    return Policy((Rule.model_construct(runbook=name, match=match or {}, mode=mode),), "digest-of-the-policy")
-
-
 def settings(**changes: object) -> EngineSettings:
-    return EngineSettings.model_validate({"planning_patience": "1ms", "cooldown": "1ms", **changes})
+    return EngineSettings.model_validate({"planning_patience": "1ms", "reopen_after": "1ms", **changes})
 
 
 def say(target: str = "main", *, firing: bool = True, **labels: str | None) -> bytes:
@@ -152,12 +148,15 @@ class Desk:
         """``clusters`` are the Alertmanager's URL by cluster name."""
         self.store = store
         self.runbook = runbook or Recording()
+        self.witness = Believing()
+        self.policy = rules or policy()
         sites = clusters or {"here": "http://127.0.0.1:9"}
         self.engine = Engine(
             store,
             runbooks={self.runbook.name: self.runbook},
             reviewed={self.runbook.name: digest(self.runbook)} if reviewed is None else reviewed,
-            policy=rules or policy(),
+            policies=Given(self.policy),
+            witness=self.witness,
             alertmanagers={name: (Alertmanager(HttpConfig(url=url)),) for name, url in sites.items()},
             settings=knobs or settings(),
         )
@@ -216,7 +215,7 @@ class Desk:
         wanted = plan_hash or run.plan_hash
         assert wanted is not None
         self.store.write(
-            runs.approve, run.id, plan_hash=wanted, person="anna", reason="looks right", acknowledged=acknowledged
+            decisions.approve, run.id, plan_hash=wanted, person="anna", reason="looks right", acknowledged=acknowledged
         )
 
     def story(self, run: Run) -> str:

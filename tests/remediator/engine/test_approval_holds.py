@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from ballast_remediator.contract import FINAL, Answer, ClaimRequest, Mode, RunState
+from ballast_remediator.contract import FINAL, Answer, Mode, RunState
 from ballast_remediator.guards import allow, ask, refuse
-from ballast_remediator.store import runs
+from ballast_remediator.store import ledger, runs
 from ballast_remediator.store.database import Store
 from ballast_remediator.store.records import Run
-from tests.remediator.engine.desk import FAR, Desk, Recording, SeenWorld, policy, settings
+from tests.remediator.engine.desk import FAR, Desk, Recording, SeenWorld, settings
+from tests.remediator.guards import book
+from tests.remediator.standing import policy
 from tests.remediator.store.rows import hold, opened, put_into
 
 
@@ -94,10 +96,10 @@ def test_an_accepted_risk_lapses_too_where_the_policy_would_run_without_asking(s
 def test_what_lapses_while_it_is_claimed_is_not_claimed(asked: Desk) -> None:
     run = lapsed(asked)
     assert run.plan_hash is not None
-    request = ClaimRequest(run.id, run.target, run.plan_hash, (), FAR)
+    request = book.request(run_id=run.id, target=run.target, plan_hash=run.plan_hash, locks=(), domains=())
     plan = asked.runbook.plan(SeenWorld(FAR))
     with pytest.raises(runs.NotPossible, match="has lapsed"):
-        asked.store.write(runs.claim, request, plan, ())
+        asked.store.write(ledger.claim, request, plan, (), ledger.Host())
     assert again(asked, run).state is RunState.QUEUED
 
 

@@ -19,7 +19,7 @@ from ballast_remediator.contract import (
     StepFailed,
 )
 from ballast_remediator.engine import execution, scheduler
-from ballast_remediator.store import reading, runs
+from ballast_remediator.store import decisions, reading, runs
 from ballast_remediator.store.database import Store
 from ballast_remediator.store.schema import locks
 from ballast_remediator.store.writer import StoreUnavailable
@@ -169,10 +169,10 @@ def test_an_unknown_outcome_quarantines_its_target_until_a_person_has_looked(
     assert desk.runbook.done(barred) == []
 
     with pytest.raises(runs.NotPossible, match="has no unknown outcome"):
-        desk.store.write(runs.resolve, barred.id, person="anna", reason="looked")
-    desk.store.write(runs.resolve, run.id, person="anna", reason="looked")
+        desk.store.write(decisions.resolve, barred.id, person="anna", reason="looked")
+    desk.store.write(decisions.resolve, run.id, person="anna", reason="looked")
     with pytest.raises(runs.NotPossible, match="has no unknown outcome"):
-        desk.store.write(runs.resolve, run.id, person="anna", reason="looked twice")
+        desk.store.write(decisions.resolve, run.id, person="anna", reason="looked twice")
     assert desk.until(*FINAL).state is S.SUCCEEDED
     assert "resolved: looked at by anna: looked" in desk.story(run)
 

@@ -2,18 +2,20 @@
 
 import json
 import threading
+import time
 
 import pytest
 from sqlalchemy import select
 
 from ballast_remediator.contract import FINAL, Mode, RunState
 from ballast_remediator.engine import intake
-from ballast_remediator.store import runs
+from ballast_remediator.store import decisions
 from ballast_remediator.store.database import Store
 from ballast_remediator.store.schema import audit, notifications, run_alerts
 from tests.remediator.chain import payload
 from tests.remediator.doubles import FakeAlertmanager, http_server
-from tests.remediator.engine.desk import Desk, Recording, alert, policy, say, settings
+from tests.remediator.engine.desk import Desk, Recording, alert, say, settings
+from tests.remediator.standing import policy
 
 
 def ignored(store: Store) -> list[str]:
@@ -98,37 +100,42 @@ def test_a_resolved_alert_opens_nothing(desk: Desk) -> None:
     assert unfiled(desk.store) == 0
 
 
-def test_a_target_rests_after_a_failure(store: Store) -> None:
-    desk = Desk(store, knobs=settings(cooldown="1h"))
-    desk.runbook.steps["b"].before = lambda _: 1 / 0
-    failed = desk.answer()
-    assert failed.state is RunState.FAILED
-    desk.receive()
-    desk.turn()
-    assert desk.runs() == (failed,)
-    assert "repeat_ignored: the alert came again; the target rests for 3600 s" in desk.story(failed)
-    assert desk.answer(say("events")).id != failed.id
+@pytest.mark.parametrize("ends_as", [RunState.FAILED, RunState.SUCCEEDED])
+def test_a_target_rests_after_an_action(store: Store, ends_as: RunState) -> None:
+    desk = Desk(store, rules=policy(cooldown=3600.0))
+    if ends_as is RunState.FAILED:
+        desk.runbook.steps["b"].before = lambda _: 1 / 0
+    acted = desk.answer()
+    assert acted.state is ends_as
+    again = desk.answer()
+    assert again.state is RunState.SUPPRESSED
+    assert again.reason.startswith(f"target_has_rested: run {acted.id} (recording) ended as {ends_as} ")
+    assert desk.answer(say("events")).reason != again.reason
 
     rested = Desk(store)
-    assert rested.answer().id != failed.id
+    assert rested.answer().state is RunState.SUCCEEDED
 
 
 def test_a_target_rests_after_a_person_said_no(store: Store) -> None:
-    desk = Desk(store, rules=policy(Mode.ASK), knobs=settings(cooldown="1h"))
+    desk = Desk(store, rules=policy(Mode.ASK, cooldown=3600.0))
     desk.receive()
     run = desk.until(RunState.AWAITING_APPROVAL)
-    store.write(runs.reject, run.id, person="anna", reason="not now")
-    desk.receive()
-    desk.turn()
-    assert [one.id for one in desk.runs()] == [run.id]
-    assert "repeat_ignored: " in desk.story(run)
+    store.write(decisions.reject, run.id, person="anna", reason="not now")
+    again = desk.answer()
+    assert again.state is RunState.SUPPRESSED
+    assert f"target_has_rested: run {run.id} was rejected" in again.reason
 
 
-def test_a_target_does_not_rest_after_a_success(store: Store) -> None:
-    desk = Desk(store, knobs=settings(cooldown="1h"))
-    assert desk.answer().state is RunState.SUCCEEDED
-    desk.answer()
-    assert len(desk.runs()) == 2
+def test_an_alert_that_flaps_costs_one_run_at_a_time_and_none_is_lost(store: Store) -> None:
+    desk = Desk(store, knobs=settings(reopen_after="1m"))
+    desk.runbook.nothing_to_do = "all is well"
+    first = desk.answer()
+    for firing in (False, True) * 100:
+        desk.receive(say(firing=firing))
+    desk.file()
+    waiting, ended = desk.runs()
+    assert (ended.id, waiting.state) == (first.id, RunState.RECEIVED)
+    assert waiting.due_at > time.time() + 30
 
 
 def test_what_alertmanager_cut_off_is_asked_for(store: Store) -> None:

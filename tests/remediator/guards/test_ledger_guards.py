@@ -1,32 +1,14 @@
 """The guards that are asked inside the claiming transaction."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ballast_remediator.contract import ClaimRequest, Target, Verdict
+from ballast_remediator.contract import Verdict
 from ballast_remediator.guards.lock_is_free import lock_is_free
 from ballast_remediator.guards.target_is_not_quarantined import target_is_not_quarantined
+from tests.remediator.guards.book import Book, request
 
-REQUEST = ClaimRequest(
-    "me", Target("here", "etcd-free-space", "main"), "hash", ("here/main", "here/control-plane"), 0.0
-)
-
-
-@dataclass(frozen=True)
-class Book:
-    """A ledger with what is given."""
-
-    held: Mapping[str, str] = field(default_factory=dict)
-    quarantine: Mapping[str, str] = field(default_factory=dict)
-
-    def lock_holder(self, lock: str) -> str | None:
-        return self.held.get(lock)
-
-    def quarantined_by(self, target: Target) -> str | None:
-        return self.quarantine.get(target.name)
+REQUEST = request()
 
 
 def test_free_locks_and_our_own() -> None:

@@ -240,29 +240,29 @@ class TestThePlan:
         return plan
 
     def test_the_same_world_gives_the_same_plan(self, book: EtcdFreeSpace) -> None:
-        world = World(cluster(), 5, "words", 0.0)
+        world = World(cluster(), 5, "words", 0.0, 1)
         assert book.plan(world) == book.plan(replace(world, valid_until=1.0))
 
     def test_followers_by_name_and_the_leader_last(self, book: EtcdFreeSpace) -> None:
         told = {"leader_id": 2}
         state = cluster(member(3, status=told), member(2, status=told), member(1, status=told))
-        steps = self.plan(book, World(state, 5, "", 0.0)).steps
+        steps = self.plan(book, World(state, 5, "", 0.0, 1)).steps
         assert [step.target for step in steps if step.kind == "defragment"] == ["m1", "m3", "m2"]
 
     def test_without_an_old_revision_there_is_no_first_compaction(self, book: EtcdFreeSpace) -> None:
-        kinds = [step.kind for step in self.plan(book, World(cluster(), None, "nowhere", 0.0)).steps]
+        kinds = [step.kind for step in self.plan(book, World(cluster(), None, "nowhere", 0.0, 1)).steps]
         assert "compact" not in kinds
         assert "compact-further" in kinds
 
     def test_what_is_measured_stands_in_it(self, book: EtcdFreeSpace) -> None:
-        because = self.plan(book, World(cluster(), 5, "", 0.0)).because
+        because = self.plan(book, World(cluster(), 5, "", 0.0, 1)).because
         assert because[0] == "NOSPACE is armed on m1"
         assert "m1 holds 100.0 MiB (40.0 MiB in use), 78 % of its quota of 128.0 MiB; m2 holds" in because[1]
         assert "each member is blocked while it is defragmented, for 800 ms at most" in because[2]
 
     def test_no_alarm_no_plan_and_unknown_alarms_are_no_all_clear(self, book: EtcdFreeSpace) -> None:
-        assert isinstance(book.plan(World(cluster(alarms=()), 5, "", 0.0)), NothingToDo)
-        world = World(cluster(alarms=None), 5, "", 0.0)
+        assert isinstance(book.plan(World(cluster(alarms=()), 5, "", 0.0, 1)), NothingToDo)
+        world = World(cluster(alarms=None), 5, "", 0.0, 1)
         self.plan(book, world)
         assert book.guards[0](world).verdict is Verdict.REFUSE
 
@@ -271,7 +271,7 @@ class TestThePlan:
         old = cluster(*(member(number, status={"version": "3.5.9"}) for number in (1, 2, 3)))
         with parts(tmp_path, etcd, settings={"accept_unsafe_versions": accepted}) as one:
             answers = {
-                answer.guard: answer for guard in one.runbook.guards for answer in [guard(World(old, 5, "", 0.0))]
+                answer.guard: answer for guard in one.runbook.guards for answer in [guard(World(old, 5, "", 0.0, 1))]
             }
             verdict = answers["version_is_safe"].verdict
             assert verdict is (Verdict.ALLOW if accepted else Verdict.REFUSE)

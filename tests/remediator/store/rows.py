@@ -12,6 +12,7 @@ from ballast_remediator.store.database import Store
 from ballast_remediator.store.records import Run
 from ballast_remediator.store.schema import audit, locks
 from ballast_remediator.store.schema import runs as table
+from tests.remediator.standing import NO_BRAKE
 
 PLAN = Plan(
     "do it",
@@ -26,7 +27,7 @@ def opened(store: Store, target: str | None = None) -> Run:
     """A run that was just received, on a target of its own unless one is given."""
     name = target or secrets.token_hex(4)
     finding = inbox.Finding(Alert("f", {"a": "b"}, {}, firing=True, starts_at=1.0), Target("here", "book", name))
-    store.write(inbox.file, (), (finding,), cooldown=0.0)
+    store.write(inbox.file, (), (finding,), brake=NO_BRAKE, reopen_after=0.0)
     return store.read(reading.recent_runs, limit=1)[0]
 
 

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Connection, delete, insert, select, update
 
 from ballast_remediator.contract import RunState, canonical
-from ballast_remediator.store import runs
+from ballast_remediator.store import decisions, runs
 from ballast_remediator.store.audit import GENESIS
 from ballast_remediator.store.database import Store
 from ballast_remediator.store.schema import audit
@@ -31,7 +31,7 @@ def broken_at(store: Store) -> int | None:
 def written(store: Store) -> Store:
     for _ in range(2):
         run = planned(store, opened(store))
-        store.write(runs.reject, run.id, person="añna ✓", reason="no \x00 \U0001f600")
+        store.write(decisions.reject, run.id, person="añna ✓", reason="no \x00 \U0001f600")
     assert broken_at(store) is None
     return store
 

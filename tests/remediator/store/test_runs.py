@@ -5,24 +5,30 @@ import time
 import pytest
 
 from ballast_remediator.contract import Answer, ClaimRequest, Done, RunState, Verdict
-from ballast_remediator.engine.planning import LEDGER_GUARDS
-from ballast_remediator.store import reading, runs
+from ballast_remediator.engine.judging import LEDGER_GUARDS, LOCK_GUARDS
+from ballast_remediator.store import decisions, ledger, reading, runs
 from ballast_remediator.store.database import Store
+from ballast_remediator.store.ledger import Host
 from ballast_remediator.store.records import Run
+from tests.remediator.guards import book
 from tests.remediator.store.rows import PLAN, RISKY, again, entries, events, held, opened, planned, put_into
 
 S = RunState
 FRESH = 1e18
+ALL = (*LEDGER_GUARDS, *LOCK_GUARDS)
 
 
 def approve(store: Store, run: Run, plan_hash: str = "h", *acknowledged: str) -> None:
     store.write(
-        runs.approve, run.id, plan_hash=plan_hash, person="anna", reason="looks right", acknowledged=acknowledged
+        decisions.approve, run.id, plan_hash=plan_hash, person="anna", reason="looks right", acknowledged=acknowledged
     )
 
 
 def request(run: Run, *, valid_until: float = FRESH, plan_hash: str = "h") -> ClaimRequest:
-    return ClaimRequest(run.id, run.target, plan_hash, (f"here/{run.target.name}", "here/control-plane"), valid_until)
+    locks = (f"here/{run.target.name}", "here/control-plane")
+    return book.request(
+        run_id=run.id, target=run.target, plan_hash=plan_hash, locks=locks, domains=(), valid_until=valid_until
+    )
 
 
 def queued(store: Store) -> Run:
@@ -32,7 +38,7 @@ def queued(store: Store) -> Run:
 
 
 def claim(store: Store, run: Run) -> int:
-    token = store.write(runs.claim, request(run), PLAN, LEDGER_GUARDS)
+    token = store.write(ledger.claim, request(run), PLAN, ALL, Host())
     assert isinstance(token, int)
     return token
 
@@ -62,7 +68,7 @@ def test_what_cannot_be_approved(store: Store) -> None:
         with pytest.raises(runs.NotPossible, match=f"is {state}, not waiting for approval"):
             approve(store, run)
     with pytest.raises(runs.NotPossible, match="there is no run nope"):
-        store.write(runs.approve, "nope", plan_hash="h", person="anna", reason="", acknowledged=())
+        store.write(decisions.approve, "nope", plan_hash="h", person="anna", reason="", acknowledged=())
     late = planned(store, opened(store))
     put_into(store, late, S.AWAITING_APPROVAL, expires_at=time.time() - 1)
     with pytest.raises(runs.NotPossible, match="expired"):
@@ -82,12 +88,12 @@ def test_a_claim_takes_the_run_its_steps_and_its_locks_at_once(store: Store) -> 
 def test_a_claim_on_old_evidence_or_for_another_plan_changes_nothing(store: Store) -> None:
     run = queued(store)
     written = entries(store)
-    for bad, words in (
-        (request(run, valid_until=time.monotonic() - 1), "the evidence is too old to act on"),
-        (request(run, plan_hash="other"), "not approved for this plan"),
-    ):
-        with pytest.raises(runs.NotPossible, match=words):
-            store.write(runs.claim, bad, PLAN, LEDGER_GUARDS)
+    late = request(run, valid_until=time.monotonic() - 1)
+    refused = store.write(ledger.claim, late, PLAN, ALL, Host())
+    assert isinstance(refused, Answer)
+    assert refused.guard == "evidence_is_fresh"
+    with pytest.raises(runs.NotPossible, match="not approved for this plan"):
+        store.write(ledger.claim, request(run, plan_hash="other"), PLAN, ALL, Host())
     assert again(store, run).state is S.QUEUED
     assert entries(store) == written
     assert held(store) == {}
@@ -99,7 +105,7 @@ def test_a_claim_on_old_evidence_or_for_another_plan_changes_nothing(store: Stor
 def test_a_second_run_finds_the_lock_held_until_the_first_ends(store: Store) -> None:
     first, second = queued(store), queued(store)
     token = claim(store, first)
-    refused = store.write(runs.claim, request(second), PLAN, LEDGER_GUARDS)
+    refused = store.write(ledger.claim, request(second), PLAN, ALL, Host())
     assert isinstance(refused, Answer)
     assert refused.verdict is Verdict.REFUSE
     assert f"run {first.id} holds the lock here/control-plane" in refused.reason
@@ -111,10 +117,10 @@ def test_a_second_run_finds_the_lock_held_until_the_first_ends(store: Store) -> 
 def test_a_run_of_unknown_outcome_holds_its_locks_until_a_person_has_looked(store: Store) -> None:
     first, second = queued(store), queued(store)
     store.write(runs.advance, first.id, claim(store, first), S.OUTCOME_UNKNOWN, "nobody can tell")
-    refused = store.write(runs.claim, request(second), PLAN, LEDGER_GUARDS)
+    refused = store.write(ledger.claim, request(second), PLAN, ALL, Host())
     assert isinstance(refused, Answer)
     assert f"run {first.id} holds the lock here/control-plane" in refused.reason
-    store.write(runs.resolve, first.id, person="anna", reason="looked")
+    store.write(decisions.resolve, first.id, person="anna", reason="looked")
     assert held(store) == {}
     assert claim(store, second) == 1
 
@@ -145,12 +151,12 @@ def test_whoever_lost_a_run_writes_nothing(store: Store) -> None:
 
 def test_a_rejection_is_for_what_has_not_begun(store: Store) -> None:
     run = planned(store, opened(store))
-    store.write(runs.reject, run.id, person="anna", reason="no")
+    store.write(decisions.reject, run.id, person="anna", reason="no")
     assert again(store, run).state is S.CANCELLED
     begun = queued(store)
     claim(store, begun)
     with pytest.raises(runs.NotPossible, match="is running, from where it cannot become cancelled"):
-        store.write(runs.reject, begun.id, person="anna", reason="no")
+        store.write(decisions.reject, begun.id, person="anna", reason="no")
 
 
 def test_one_open_run_per_target(store: Store) -> None:

@@ -18,6 +18,7 @@ from ballast_remediator.contract import Alert, Answer, Mode, Plan, RunState, Ste
 from ballast_remediator.store import inbox, reading, runs
 from ballast_remediator.store.database import Store
 from kube_ballast import configfile
+from tests.remediator.standing import NO_BRAKE
 from tests.waiting import eventually
 
 ROLES = ("ingest", "viewer", "approver", "admin")
@@ -119,7 +120,7 @@ def seed(store: Store, *, starts_at: float = 1e9) -> str:
     alert = Alert("9e5f", labels, {}, firing=True, starts_at=starts_at)
     store.write(inbox.accept, b"{}", "ingest")
     (notification,) = store.read(inbox.unfiled)
-    store.write(inbox.file, [notification], [inbox.Finding(alert, TARGET)], cooldown=1.0)
+    store.write(inbox.file, [notification], [inbox.Finding(alert, TARGET)], brake=NO_BRAKE, reopen_after=1.0)
     (run,) = store.read(reading.open_runs)
     store.write(runs.transition, run.id, RunState.PLANNING, words="looking")
     store.write(

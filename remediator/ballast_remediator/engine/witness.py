@@ -1,0 +1,83 @@
+"""Asks Prometheus whether an alert fires now, and Alertmanager whether somebody silenced it."""
+
+import math
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+from ballast_remediator.connections import Monitoring, matchers
+from ballast_remediator.contract import Alert, AlertEvidence, Target
+from kube_ballast.clients.errors import ClientError
+from kube_ballast.clients.prometheus import Sample, Samples
+
+TIMEOUT: Final = 5.0
+NAME_LABEL: Final = "alertname"
+RUNBOOK_LABEL: Final = "ballast_runbook"
+
+
+class Witness(Protocol):
+    """Who can tell whether an alert is true."""
+
+    def look(self, alert: Alert, target: Target, target_label: str) -> AlertEvidence:
+        """What is known now of ``alert``, whose ``target_label`` names the target."""
+
+
+class Monitored:
+    """The witness of a real installation.
+
+    Prometheus writes ``ALERTS`` for every alert that it evaluates, without external labels and before alert
+    relabelling; so the alert is asked for by its name, its runbook and its target, and the series that is found must
+    not contradict what was delivered.
+    """
+
+    def __init__(self, clusters: Mapping[str, Monitoring]) -> None:
+        self._clusters = clusters
+
+    def look(self, alert: Alert, target: Target, target_label: str) -> AlertEvidence:
+        """See `Witness`. Two questions of `TIMEOUT` seconds each at most for every Alertmanager and Prometheus."""
+        monitoring = self._clusters[target.cluster]
+        wanted = {
+            NAME_LABEL: alert.labels.get(NAME_LABEL, ""),
+            "alertstate": "firing",
+            RUNBOOK_LABEL: target.runbook,
+            target_label: target.name,
+            **monitoring.labels,
+        }
+        # timestamp() tells when the rule was evaluated last; the instant query alone would serve it for five minutes.
+        question = f"time() - timestamp(ALERTS{{{matchers(wanted)}}})"
+        try:
+            samples = monitoring.prometheus.query(question, timeout=TIMEOUT)
+        except ClientError as error:
+            return AlertEvidence(question, None, problem=f"whether the alert is true is unknown: {error}")
+        alike = _alike(samples, alert)
+        if not alike:
+            others = f" (it fires with other labels: {dict(samples[0].labels)})" if samples else ""
+            return AlertEvidence(question + others, None)
+        youngest = min(alike, key=lambda one: one.value)
+        if not math.isfinite(youngest.value) or youngest.value < 0:
+            problem = f"whether the alert is true is unknown: {question} gives {youngest.value}, which is no age"
+            return AlertEvidence(question, None, problem=problem)
+        silenced, unknown = self._silenced(monitoring, alert)
+        return AlertEvidence(question, youngest.labels, youngest.value, silenced, unknown)
+
+    def _silenced(self, monitoring: Monitoring, alert: Alert) -> tuple[tuple[str, ...], str | None]:
+        """The silences of ``alert``, from the first Alertmanager that answers; or why nobody can tell."""
+        reasons = []
+        for alertmanager in monitoring.alertmanagers:
+            try:
+                held = alertmanager.alerts(timeout=TIMEOUT, labels={NAME_LABEL: alert.labels[NAME_LABEL]})
+            except ClientError as error:
+                reasons.append(str(error))
+                continue
+            return tuple(
+                silence for one in held if one.fingerprint == alert.fingerprint for silence in one.silenced_by
+            ), None
+        return (), f"whether somebody silenced the alert is unknown: {'; '.join(reasons)}"
+
+
+def _alike(samples: Samples, alert: Alert) -> list[Sample]:
+    """The series that say nothing else than what was delivered."""
+    return [
+        sample
+        for sample in samples
+        if all(alert.labels.get(name, value) == value for name, value in sample.labels.items())
+    ]

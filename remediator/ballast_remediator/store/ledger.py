@@ -1,0 +1,160 @@
+"""`contract.Ledger` on the tables, and the claim that asks it: one transaction."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from sqlalchemy import Connection, func, insert, or_, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from ballast_remediator.contract import (
+    Action,
+    Answer,
+    ClaimRequest,
+    Jump,
+    LedgerGuard,
+    Plan,
+    RunState,
+    Stop,
+    Target,
+    Verdict,
+    first_refusal,
+)
+from ballast_remediator.store import stops
+from ballast_remediator.store.runs import NotPossible, transition
+from ballast_remediator.store.schema import locks, runs, steps
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What the ledger guards have to know of the host that they run on."""
+
+    jump: Jump | None = None
+    kill_switch_file: str | None = None
+
+
+class SqlLedger:
+    """`contract.Ledger` inside a transaction."""
+
+    def __init__(self, connection: Connection, host: Host) -> None:
+        self._connection = connection
+        self._host = host
+        self.now = time.time()
+
+    @property
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    @property
+    def jump(self) -> Jump | None:
+        return self._host.jump
+
+    @property
+    def kill_switch_file(self) -> str | None:
+        return self._host.kill_switch_file
+
+    def lock_holder(self, lock: str) -> str | None:
+        return self._connection.execute(select(locks.c.run_id).where(locks.c.name == lock)).scalar()
+
+    def quarantined_by(self, target: Target) -> str | None:
+        return self._connection.execute(
+            select(runs.c.id).where(
+                runs.c.cluster == target.cluster,
+                runs.c.target == target.name,
+                runs.c.state == RunState.OUTCOME_UNKNOWN,
+                runs.c.resolved_at.is_(None),
+            )
+        ).scalar()
+
+    def stops(self, target: Target) -> Sequence[Stop]:
+        return [stop for stop in stops.in_force(self._connection, now=self.now) if stop.covers(target)]
+
+    def begun(self, cluster: str, runbook: str, since: float) -> int:
+        query = select(func.count()).where(
+            runs.c.cluster == cluster,
+            runs.c.runbook == runbook,
+            # One that still goes on counts however long ago it began.
+            or_(runs.c.started_at > since, runs.c.started_at.is_not(None) & runs.c.finished_at.is_(None)),
+        )
+        return int(self._connection.execute(query).scalar_one())
+
+    def last_action(self, target: Target) -> Action | None:
+        row = self._connection.execute(
+            select(runs.c.id, runs.c.runbook, runs.c.state, runs.c.rejected, runs.c.finished_at)
+            .where(
+                runs.c.cluster == target.cluster,
+                runs.c.target == target.name,
+                or_(runs.c.started_at.is_not(None), runs.c.rejected),
+            )
+            .order_by(runs.c.finished_at.is_not(None), runs.c.finished_at.desc())
+            .limit(1)
+        ).one_or_none()
+        if row is None:
+            return None
+        ended = "was rejected" if row.rejected else f"({row.runbook}) is {row.state}"
+        if row.finished_at is not None and not row.rejected:
+            ended = f"({row.runbook}) ended as {row.state}"
+        return Action(row.id, ended, row.finished_at)
+
+
+def judge(
+    connection: Connection, request: ClaimRequest, guards: Sequence[LedgerGuard], host: Host
+) -> tuple[Answer, ...]:
+    """What the ledger guards say now, without taking anything. One that raises blocks, but for a fault of the store."""
+    ledger = SqlLedger(connection, host)
+    return tuple(_ask(guard, request, ledger) for guard in guards)
+
+
+def _ask(guard: LedgerGuard, request: ClaimRequest, ledger: SqlLedger) -> Answer:
+    try:
+        return guard(request, ledger)
+    except SQLAlchemyError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a guard that cannot answer forbids
+        return Answer("guard_failed", Verdict.REFUSE, f"a guard could not answer: {error!r}")
+
+
+def claim(
+    connection: Connection, request: ClaimRequest, plan: Plan, guards: Sequence[LedgerGuard], host: Host
+) -> int | Answer:
+    """Takes a queued run and its locks, or says which ledger guard forbids it.
+
+    Returns the fencing token that every later write of this run has to show.
+
+    Raises:
+        NotPossible: the run is not queued any more, or its approval is for another plan or has lapsed.
+    """
+    run = connection.execute(
+        select(runs.c.state, runs.c.approved_hash, runs.c.token, runs.c.expires_at).where(runs.c.id == request.run_id)
+    ).one()
+    if run.state != RunState.QUEUED or run.approved_hash != request.plan_hash:
+        raise NotPossible(f"run {request.run_id} is {run.state} and not approved for this plan")
+    if run.expires_at is not None and run.expires_at <= time.time():
+        raise NotPossible(f"the approval of run {request.run_id} has lapsed")
+    refusal = first_refusal(judge(connection, request, guards, host))
+    if refusal is not None:
+        return refusal
+    now = time.time()
+    connection.execute(
+        insert(locks),
+        [{"name": lock, "run_id": request.run_id, "taken_at": now} for lock in (*request.locks, *request.domains)],
+    )
+    connection.execute(
+        insert(steps),
+        [
+            {"run_id": request.run_id, "ordinal": ordinal, **asdict(step)}
+            for ordinal, step in enumerate(plan.steps, start=1)
+        ],
+    )
+    token = int(run.token) + 1
+    transition(
+        connection,
+        request.run_id,
+        RunState.RUNNING,
+        words=plan.summary,
+        data={"plan_hash": request.plan_hash, "token": token, "locks": [*request.locks, *request.domains]},
+        plan=asdict(plan),
+        token=token,
+        started_at=now,
+    )
+    return token

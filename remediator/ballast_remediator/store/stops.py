@@ -1,0 +1,105 @@
+"""What people, and the brake, set to keep runs from beginning."""
+
+import secrets
+import time
+from typing import Final
+
+from sqlalchemy import Connection, insert, or_, select, update
+
+from ballast_remediator.contract import EXECUTING, RunState, Stop, StopKind
+from ballast_remediator.store.audit import append
+from ballast_remediator.store.runs import NotPossible, transition
+from ballast_remediator.store.schema import runs, stops
+
+_COLUMNS: Final = (
+    stops.c.id,
+    stops.c.kind,
+    stops.c.cluster,
+    stops.c.runbook,
+    stops.c.target,
+    stops.c.person,
+    stops.c.reason,
+    stops.c.set_at,
+    stops.c.until,
+)
+_IN_FORCE: Final = select(*_COLUMNS).where(stops.c.lifted_at.is_(None)).order_by(stops.c.set_at)
+
+
+def in_force(connection: Connection, *, now: float | None = None) -> tuple[Stop, ...]:
+    """Every stop that is neither lifted nor over, oldest first."""
+    rows = connection.execute(_IN_FORCE.where(or_(stops.c.until.is_(None), stops.c.until > (now or time.time()))))
+    return tuple(Stop(**{**row._asdict(), "kind": StopKind(row.kind)}) for row in rows)
+
+
+def put(
+    connection: Connection,
+    kind: StopKind,
+    *,
+    person: str,
+    reason: str,
+    cluster: str | None = None,
+    runbook: str | None = None,
+    target: str | None = None,
+    until: float | None = None,
+) -> Stop:
+    """Sets a stop. Two of the same scope are two: each is lifted by itself.
+
+    Raises:
+        NotPossible: a freeze without a cluster, or a hold without a cluster and a target.
+    """
+    if kind is StopKind.FREEZE and cluster is None:
+        raise NotPossible("a freeze needs the cluster that is worked on")
+    if kind is StopKind.HOLD and (cluster is None or target is None):
+        raise NotPossible("a hold needs the cluster and the target that is worked on")
+    now = time.time()
+    if until is not None and until <= now:
+        raise NotPossible("a stop that is over before it begins stops nothing")
+    stop = Stop(secrets.token_hex(4), kind, cluster, runbook, target, person, reason, now, until)
+    connection.execute(
+        insert(stops).values(
+            id=stop.id,
+            kind=kind,
+            cluster=cluster,
+            runbook=runbook,
+            target=target,
+            person=person,
+            reason=reason,
+            set_at=now,
+            until=until,
+        )
+    )
+    append(
+        connection,
+        event=f"{kind}_set",
+        actor=person,
+        words=f"{kind.replace('_', ' ')} on {stop.scope}: {reason}",
+        data={"stop": stop.id, "cluster": cluster, "runbook": runbook, "target": target, "until": until},
+    )
+    return stop
+
+
+def lift(connection: Connection, stop_id: str, *, person: str, reason: str) -> None:
+    """Lifts a stop. With a brake, whatever waits expires: nobody knows any more whether it is still wanted.
+
+    Raises:
+        NotPossible: there is no such stop in force.
+    """
+    row = connection.execute(_IN_FORCE.where(stops.c.id == stop_id)).one_or_none()
+    if row is None:
+        raise NotPossible(f"there is no stop {stop_id} in force")
+    connection.execute(update(stops).where(stops.c.id == stop_id).values(lifted_at=time.time()))
+    kind = StopKind(row.kind)
+    append(
+        connection,
+        event=f"{kind}_lifted",
+        actor=person,
+        words=f"{kind.replace('_', ' ')} lifted: {reason}",
+        data={"stop": stop_id},
+    )
+    if kind is StopKind.BRAKE:
+        waiting = connection.execute(
+            select(runs.c.id).where(runs.c.finished_at.is_(None), runs.c.state.not_in(EXECUTING))
+        ).scalars()
+        words = f"it waited behind the brake, which {person} released; an alert that still fires opens a new run"
+        for run_id in waiting.all():
+            transition(connection, run_id, RunState.EXPIRED, words=words, actor=person)
