@@ -29,6 +29,8 @@ SETTLED: Final = 1.0
 """Seconds after which nobody reports anything earlier."""
 TIMEOUT: Final = 3.0
 RENEWAL: Final = 2.0
+FILLING: Final = "what fills it"
+"""Begins the line of the plan that a person wants to read at once."""
 LEASES: Final = (
     "kube-system/kube-controller-manager",
     "kube-system/kube-scheduler",
@@ -38,12 +40,16 @@ LEASES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How large and how fast. ``knobs`` are the mixin's, ``runbook`` the remediator's for etcd-free-space."""
+    """How large and how fast. ``knobs`` are the mixin's, ``runbook`` the remediator's for etcd-free-space.
+
+    ``census_every`` is how often the exporter counts what fills etcd.
+    """
 
     quota_bytes: int
     fill_bytes_per_second: float
     value_bytes: int
     interval: str
+    census_every: str
     knobs: Mapping[str, object]
     runbook: Mapping[str, object]
     within: float
@@ -54,6 +60,7 @@ DEMO: Final = Settings(
     fill_bytes_per_second=0.7 * MIB,
     value_bytes=64 * 1024,
     interval="5s",
+    census_every="5s",
     knobs={
         "scrapeIntervalSeconds": 5,
         "compactionIntervalSeconds": 10,
@@ -73,6 +80,7 @@ PRODUCTION: Final = Settings(
     fill_bytes_per_second=3.4 * MIB,
     value_bytes=128 * 1024,
     interval="30s",
+    census_every="10m",
     knobs={},
     runbook={},
     within=1200.0,
@@ -116,9 +124,9 @@ def start(stack: Stack, settings: Settings) -> Chain:
     folder = stack.data("chain")
     etcd = stack.etcd(members=3, quota_bytes=settings.quota_bytes)
     node = stack.node_exporter()
-    exporter = stack.exporter(
-        config={"etcd": [etcd.config], "collectors": {"etcd_quota": {"interval": settings.interval, "deadline": "3s"}}}
-    )
+    clock = {"interval": settings.interval, "deadline": "3s"}
+    collectors = {"etcd_quota": clock, "etcd_keyspace": {**clock, "every": settings.census_every}}
+    exporter = stack.exporter(config={"etcd": [etcd.config], "collectors": collectors})
     ingest, approver = _tokens(folder)
     address = stack.address()
     built = build(folder / "mixin", settings.knobs)
@@ -307,6 +315,8 @@ class Drill:
                 self.phases.accepted = at
             elif entry.event == "step_started" and self.phases.started is None:
                 self.phases.started = at
+            elif entry.event == "queued" and self.run.plan is not None:
+                self._hear(at, "ballast", next(line for line in self.run.plan.because if line.startswith(FILLING)))
             elif entry.event == "succeeded":
                 self.phases.cluster_restored = at
             self._hear(at, "ballast", _sentence(entry.event, entry.words))

@@ -3,7 +3,7 @@
 import pytest
 
 from drills.demo import Terminal
-from drills.space import DEMO, Drill, Phases, start
+from drills.space import DEMO, FILLING, Drill, Phases, start
 from drills.stack import Stack
 
 pytestmark = pytest.mark.e2e
@@ -26,4 +26,7 @@ def test_a_full_etcd_is_warned_of_then_frees_itself_and_the_cluster_comes_back(s
     assert phases.missing == ()
     assert in_order(phases) == sorted(in_order(phases))
     defragmented = [step.target for step in drill.run.steps if step.kind == "defragment"]
+    assert drill.run.plan is not None
+    (filled,) = [line for line in drill.run.plan.because if line.startswith(FILLING)]
+    assert "): history " in filled, "it was counted, and history was found to be the most"
     assert sorted(defragmented) == ["etcd-1", "etcd-2", "etcd-3"]

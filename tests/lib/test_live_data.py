@@ -202,6 +202,13 @@ class TestWords:
             "deployments.apps 300 B (30 %), others' keys (cilium) 100 B (10 %)"
         )
 
+    def test_what_is_less_than_a_hundredth_is_left_out_but_for_live_data(self) -> None:
+        told = {**WHOLE, 'space_bytes{part="history"}': 1e6, 'live_bytes{resource="events"}': 1e6}
+        words = Filling(report(samples(told)), Since(0, 0, 0), 1.0).words
+        assert words.endswith(
+            "): history 976.6 KiB (100 %), live data 1.1 KiB (0 %); of the live data: events 976.6 KiB (100 %)"
+        )
+
     def test_a_sample_says_so(self) -> None:
         told = changed(census_exact=0, sampling_error_bytes=30)
         words = Filling(report(samples(told)), Since(0, 0, 0), 1.0).words
