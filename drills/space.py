@@ -143,7 +143,7 @@ def start(stack: Stack, settings: Settings) -> Chain:
         evaluation_interval=settings.interval,
     )
     policy = folder / "policy.yaml"
-    _dump(policy, {"rules": [{"runbook": "etcd-free-space", "mode": "auto"}]})
+    _dump(policy, {"rules": [{"runbook": "etcd-free-space", "match": {"cluster": "demo"}, "mode": "auto"}]})
     disk = {"instance": "this-host", "mountpoint": mountpoint(folder)}
     members = [{**member.model_dump(exclude_none=True), "disk": disk} for member in etcd.config.members]
     remediator = stack.remediator(

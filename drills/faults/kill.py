@@ -41,6 +41,17 @@ FINAL_WITHIN: Final = 120.0
 POLL: Final = 0.1
 TIMEOUT: Final = 3.0
 ACCEPTED: Final = 202
+RULE: Final = {
+    "runbook": "etcd-free-space",
+    "match": {"cluster": "here"},
+    "mode": "auto",
+    "budget": {"runs": 1_000_000},
+    "cooldown": "1ms",
+}
+"""One etcd fails again and again: what holds this back in earnest is not what is tried here."""
+LABELS: Final = {"ballast_runbook": "etcd-free-space", "etcd_cluster": "main"}
+ALERT: Final = {"alert": "EtcdFreeSpaceNeeded", "expr": "vector(1)", "labels": LABELS}
+"""It always fires: whether there is something to do is the world's answer."""
 SETTINGS: Final = {"compact_keep": "1s", "rearm_watch": "1s", "patience": "30s", "cluster_restored_within": "5s"}
 
 
@@ -78,15 +89,18 @@ class Place:
             (self.folder / role).write_text(token)
             entries.append({"name": role, "role": role, "sha256": hashlib.sha256(token.encode()).hexdigest()})
         (self.folder / "tokens.yaml").write_text(json.dumps({"tokens": entries}))
-        (self.folder / "policy.yaml").write_text('{"rules": [{"runbook": "etcd-free-space", "mode": "auto"}]}')
+        (self.folder / "policy.yaml").write_text(json.dumps({"rules": [RULE]}))
 
     def _start(self, stack: Stack) -> Service:
         node = stack.node_exporter()
         prometheus = stack.prometheus(
             scrape=[Scrape(job="node-exporter", targets=[node.address], labels={"instance": "here"})],
+            rules=[json.dumps({"groups": [{"name": "drill", "rules": [ALERT]}]})],
             scrape_interval="1s",
+            evaluation_interval="1s",
         )
-        _until_scraped(prometheus.url)
+        alertmanager = stack.alertmanager(config={"route": {"receiver": "nobody"}, "receivers": [{"name": "nobody"}]})
+        _until_known(prometheus.url)
         disk = {"instance": "here", "mountpoint": mountpoint(self.folder)}
         members = [{**member.model_dump(exclude_none=True), "disk": disk} for member in self.etcd.config.members]
         return stack.remediator(
@@ -99,11 +113,11 @@ class Place:
                     "here": {
                         "etcd": [{"members": members}],
                         "prometheus": {"url": prometheus.url},
-                        "alertmanagers": [{"url": prometheus.url}],
+                        "alertmanagers": [{"url": alertmanager.url}],
                     }
                 },
                 "runbooks": {"etcd-free-space": SETTINGS},
-                "engine": {"cooldown": "1s"},
+                "engine": {"reopen_after": "1s"},
             }
         )
 
@@ -145,16 +159,17 @@ class Place:
         return False
 
 
-def _until_scraped(prometheus: str) -> None:
-    """Free disk that is unknown would be a person's decision."""
+def _until_known(prometheus: str) -> None:
+    """Free disk that is unknown would be a person's decision; an alert that does not fire is not answered."""
     client = Prometheus(HttpConfig(url=prometheus))
     give_up = time.monotonic() + FINAL_WITHIN
-    while not client.query("node_filesystem_avail_bytes", timeout=TIMEOUT) and time.monotonic() < give_up:
+    known = "node_filesystem_avail_bytes and on () ALERTS"
+    while not client.query(known, timeout=TIMEOUT) and time.monotonic() < give_up:
         time.sleep(POLL)
 
 
 def _notification(fingerprint: str) -> bytes:
-    labels = {"alertname": "EtcdFreeSpaceNeeded", "ballast_runbook": "etcd-free-space", "etcd_cluster": "main"}
+    labels = {"alertname": ALERT["alert"], **LABELS}
     alert = {
         "status": "firing",
         "labels": {**labels, "part": fingerprint},
