@@ -2,6 +2,8 @@
 
     plant(etcd, nodes=500)                # some 66,000 keys
     churn(etcd, nodes=500, writes=5000)   # history: Leases, nodes and pods are written again
+    plant_strangers(etcd, nodes=500)      # what is not Kubernetes', and a Secret that is nearly too large
+    flood(etcd, per_second=900, stop=stop)  # a controller that cannot stop to tell of its failure
 
 The proportions are those of a busy cluster of 5,000 nodes with thirty pods on each, with Argo CD and Cilium; values
 are noise behind the apiserver's magic, which is all that etcd sees of them. The same seed gives the same keyspace.
@@ -9,13 +11,16 @@ are noise behind the apiserver's magic, which is all that etcd sees of them. The
 
 import os
 import random
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 
 from drills.filling import client
 from drills.stack import EtcdCluster
+from kube_ballast.clients.errors import NoSpace
 from kube_ballast.clients.etcd.client import EtcdClient
 from kube_ballast.clients.etcd.types import Put
 
@@ -109,6 +114,34 @@ def churn(etcd: EtcdCluster, nodes: int, *, writes: int, seed: int = 1) -> int:
     living = [each for each in objects(nodes, seed=seed) if each[0].startswith(stems)]
     chance = random.Random(seed)  # noqa: S311 - a keyspace is no secret
     return _write(etcd, (chance.choice(living) for _ in range(writes)), 1, lambda _written: None)
+
+
+def plant_strangers(etcd: EtcdCluster, nodes: int, *, seed: int = 1) -> int:
+    """Writes what else is found in such an etcd: a network plugin's own store, and a Helm release of 1.2 MB."""
+    chance = random.Random(seed)  # noqa: S311 - a keyspace is no secret
+    addresses = (
+        (f"/cilium/state/ip/v1/default/10.{number // 65536}.{number // 256 % 256}.{number % 256}".encode(), 700)
+        for number in range(nodes * 30)
+    )
+    release = b"/registry/secrets/team-000/sh.helm.release.v1.monitoring.v41"
+    pairs = ((key, _value(chance, size)) for key, size in chain(addresses, [(release, 1_200_000)]))
+    return _write(etcd, pairs, 1, lambda _written: None)
+
+
+def flood(etcd: EtcdCluster, *, per_second: float, stop: threading.Event, seed: int = 2) -> int:
+    """Writes new Events, as a controller in a loop does, until ``stop`` is set or etcd is full; their number."""
+    chance = random.Random(seed)  # noqa: S311 - a keyspace is no secret
+    began = time.monotonic()
+    written = 0
+    with client(etcd) as one, ThreadPoolExecutor(_WRITERS) as pool:
+        while not stop.is_set():
+            some = [(f"/registry/events/team-007/{_name(chance)}".encode(), _value(chance, 780)) for _ in range(64)]
+            try:
+                written += sum(pool.map(lambda each: _put(one, [each]), some))
+            except NoSpace:
+                break
+            stop.wait(max(0.0, began + written / per_second - time.monotonic()))
+    return written
 
 
 def _write(etcd: EtcdCluster, pairs: Iterator[tuple[bytes, bytes]], batch: int, progress: Callable[[int], None]) -> int:

@@ -1,20 +1,30 @@
-"""`make dashboards-pictures`: each dashboard as an operator sees it while etcd fills, when it is full, and after.
+"""`make dashboards-pictures`: each dashboard as an operator sees it, in two stories.
 
-Plays the demo's drill on real components and keeps its Prometheus for the pictures. The drawing itself is
-`tools/pictures`, with Grafana's own components; it names every panel that has nothing to show.
+The demo's drill: etcd fills with history, is full, and is freed. And a flood of Events into a keyspace like that of a
+real cluster: live data fills it, and the dashboard has to say whose.
+
+    python -m drills.pictures [demo|events]
+
+All on real components, whose Prometheus is kept for the pictures. The drawing itself is `tools/pictures`, with
+Grafana's own components; it names every panel that has nothing to show.
 """
 
 import math
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from drills.demo import Terminal
-from drills.space import DEMO, Chain, Drill, Phases, start
-from drills.stack import Stack
+from drills.keyspace import churn, flood, plant, plant_strangers
+from drills.space import DEMO, MIB, Drill, Phases, start
+from drills.stack import Scrape, Service, Stack
+from kube_ballast.clients.errors import NoSpace
 from tools.chromium import ChromiumError, chromium
+from tools.mixin import build
 
 ROOT = Path(__file__).resolve().parent.parent
 DRAW = ROOT / "tools" / "pictures" / "build" / "main.js"
@@ -25,6 +35,14 @@ INTERVAL = 5
 
 BEFORE = 2 * INTERVAL
 """Seconds shown before the fill begins."""
+
+NODES = 300
+"""A sixteenth of the cluster whose proportions the keyspace has: 41,000 keys, and a quota to match."""
+QUOTA = 400 * MIB
+EVENTS_PER_SECOND = 900.0
+CALM = 45.0
+FLOOD = 110.0
+"""Seconds of the story before the flood, and of the flood."""
 
 
 def moments(began: float, phases: Phases) -> Mapping[str, float]:
@@ -40,13 +58,12 @@ def _next_scrape(at: float) -> float:
     return (math.floor(at / INTERVAL) + 1) * INTERVAL + 1
 
 
-def draw(chain: Chain, browser: Path, began: float, phases: Phases) -> int:
+def draw(prometheus: Service, browser: Path, began: float, looks: Mapping[str, float]) -> int:
     """Draws all dashboards at all moments; gives the drawing's exit code: 1 when a panel has no data."""
-    looks = moments(began, phases)
     time.sleep(max(0.0, max(looks.values()) - time.time()))  # the last look is just ahead
     argv = [
         *("node", str(DRAW)),
-        *("--prometheus", chain.prometheus.url, "--chromium", str(browser), "--scrape", str(INTERVAL)),
+        *("--prometheus", prometheus.url, "--chromium", str(browser), "--scrape", str(INTERVAL)),
         *("--from", f"{began - BEFORE:.3f}"),
         *(part for name, at in looks.items() for part in ("--moment", f"{name}={at:.3f}")),
         *("--out", str(PICTURES.relative_to(ROOT))),
@@ -55,21 +72,79 @@ def draw(chain: Chain, browser: Path, began: float, phases: Phases) -> int:
     return subprocess.run(argv, cwd=ROOT, check=False).returncode
 
 
-def main() -> int:
+def demo(stack: Stack, browser: Path, terminal: Terminal) -> int:
+    """It fills, is full, and is freed."""
+    terminal.line("playing the demo's drill, about two minutes ...")
+    chain = start(stack, DEMO)
+    began = time.time()
+    phases = Drill(chain, tell=terminal.tell, progress=terminal.progress).play()
+    return draw(chain.prometheus, browser, began, moments(began, phases))
+
+
+def events(stack: Stack, browser: Path, terminal: Terminal) -> int:
+    """A busy cluster, and then a controller that cannot stop to tell of its failure."""
+    terminal.line(f"planting a cluster of {NODES} nodes, then flooding it with Events, about four minutes ...")
+    flags = {"auto-compaction-mode": "periodic", "auto-compaction-retention": "1m"}
+    etcd = stack.etcd(members=3, quota_bytes=QUOTA, flags=flags)
+    plant(etcd, NODES)
+    plant_strangers(etcd, NODES)
+    unhurried = {"every": f"{INTERVAL}s", "object_names": True, "keys_per_second": 1e6, "bytes_per_second": "1GiB"}
+    exporter = stack.exporter(
+        config={
+            "etcd": [etcd.config],
+            "collectors": {"etcd_quota": {"interval": f"{INTERVAL}s"}, "etcd_keyspace": unhurried},
+        }
+    )
+    knobs = {**DEMO.knobs, "censusGrowthWindowSeconds": 60}
+    prometheus = stack.prometheus(
+        scrape=[Scrape(job="ballast-exporter", targets=[exporter.address])],
+        rules=[path for path in build(stack.data("mixin"), knobs) if path.match("alerts/ballast-*.yaml")],
+        scrape_interval=f"{INTERVAL}s",
+        evaluation_interval=f"{INTERVAL}s",
+    )
+    began = time.time()
+    stop = threading.Event()
+    with ThreadPoolExecutor() as pool:
+        calm = pool.submit(_live, lambda: churn(etcd, NODES, writes=1000), stop)
+        stop.wait(CALM)
+        flooding = pool.submit(flood, etcd, per_second=EVENTS_PER_SECOND, stop=stop)
+        stop.wait(FLOOD)
+        try:
+            return draw(prometheus, browser, began, {"events": _next_scrape(time.time())})
+        finally:
+            stop.set()
+            calm.result()
+            flooding.result()
+
+
+def _live(writes: Callable[[], object], stop: threading.Event) -> None:
+    """What a cluster writes while nothing happens, every eight seconds; nothing once etcd refuses it."""
+    while not stop.wait(8.0):
+        try:
+            writes()
+        except NoSpace:
+            return
+
+
+def main(arguments: list[str]) -> int:
     """Exit code 1 when a panel has no data or the drill did not end well, 2 when nothing could be drawn."""
     terminal = Terminal()
+    stories = {"demo": demo, "events": events}
+    unknown = set(arguments) - stories.keys()
+    if unknown:
+        print(f"no such story: {', '.join(sorted(unknown))}; there are {', '.join(stories)}", file=sys.stderr)
+        return 2
     try:
         browser = chromium()
     except ChromiumError as error:
         print(error, file=sys.stderr)
         return 2
-    terminal.line("playing the demo's drill, about two minutes ...")
-    with Stack() as stack:
-        chain = start(stack, DEMO)
-        began = time.time()
-        phases = Drill(chain, tell=terminal.tell, progress=terminal.progress).play()
-        return draw(chain, browser, began, phases)
+    code = 0
+    for name in arguments or stories:
+        with Stack() as stack:
+            code = max(code, stories[name](stack, browser, terminal))
+    return code
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -106,7 +106,11 @@
     remediatorURL: 'http://ballast-remediator.monitoring.svc:9791/api/v1/alertmanager',
     remediatorTokenFile: '/etc/alertmanager/secrets/ballast-remediator/token',
 
-    // Grafana.
+    // Grafana. "What helps" begins at a file of so much of the quota, and names what returns so much of the file; live data of
+    // more than crowdedRatio of the quota leaves no cure but to have less of it.
+    helpFromUsedRatio: 0.5,
+    worthRatio: 0.3,
+    crowdedRatio: 0.8,
     dashboardRefresh: '30s',
     dashboardTags: ['ballast'],
   },

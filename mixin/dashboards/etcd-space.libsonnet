@@ -1,4 +1,4 @@
-// etcd space: how full, how soon full, and what can be got back. Top to bottom as one asks it at night.
+// etcd space: how full, of what, how soon full, and what can be got back. Top to bottom as one asks it at night.
 // A title says what is shown; a description says how to read it, what is good, and what to do when it is not.
 local d = import '../lib/dashboard.libsonnet';
 
@@ -12,11 +12,18 @@ local d = import '../lib/dashboard.libsonnet';
   local measured = config.ballastExporterSelector + ', ' + chosen,
   local members = '%s, etcd_cluster, member' % config.clusterLabel,
   local perMember(metric) = 'max by (%s) (%s{%s})' % [members, metric, measured],
-  local recorded(name) = '%s{%s}' % [name, chosen],
+  local recorded(name, more='') = '%s{%s%s}' % [name, chosen, more],
   local timeToLimit = recorded('member:ballast_etcd_quota_time_to_limit_seconds:forecast'),
   local growth = recorded('member:ballast_etcd_quota_growth_bytes_per_second:min'),
   local member = '{{%s}} {{etcd_cluster}} {{member}}' % config.clusterLabel,
   local etcd = '{{%s}} {{etcd_cluster}}' % config.clusterLabel,
+  local census = (import 'etcd-space-census.libsonnet')(config, {
+    measured: measured,
+    recorded: recorded,
+    perMember: perMember,
+    member: member,
+    etcd: etcd,
+  }),
   // Stands for "no growth" among forecasts in seconds: 31 years.
   local never = 1e9,
 
@@ -31,23 +38,15 @@ local d = import '../lib/dashboard.libsonnet';
       d.thresholds('green', [[0.7, 'orange'], [0.9, 'red']]),
     ) { fieldConfig+: { defaults+: { decimals: 0 } } },
     d.big(
-      'Quota',
-      'How large a database file may become (--quota-backend-bytes), the smallest of those shown. etcd\'s default is 2 GiB, '
-      + 'the most it recommends 8 GiB. Unknown: the quota is disabled, or nobody answers.',
-      [d.instant('min(%s)' % perMember('ballast_etcd_quota_limit_bytes'), '')],
-      'bytes',
-      d.thresholds('blue', []),
-    ),
-    d.big(
       'Time to quota',
       'When the first member reaches the quota if the data keeps growing as it does. "Not growing" is the healthy answer: '
-      + 'growth that compaction returns does not count. Red: stop what writes before etcd does. "Reached": a member has raised '
-      + 'NOSPACE. Unknown: no quota, so no end.',
+      + 'growth that compaction returns does not count. The sooner of two forecasts: by what is in use, and by live data alone. '
+      + 'Red: stop what writes before etcd does. "Reached": a member has raised NOSPACE. Unknown: no quota, so no end.',
       [
         d.instant(
           // Once a member has raised the alarm it is there, whatever a forecast over the last minutes says.
-          'topk(1, 0 * max by (%s) (ballast_etcd_quota_alarm{%s, alarm="NOSPACE"} == 1))\nor on ()\nbottomk(1, %s)\nor on ()\n'
-          % [members, measured, timeToLimit]
+          'topk(1, 0 * max by (%s) (ballast_etcd_quota_alarm{%s, alarm="NOSPACE"} == 1))\nor on ()\nbottomk(1, %s or %s)\nor on ()\n'
+          % [members, measured, timeToLimit, census.forecast]
           + 'max(%s) * 0 + %d' % [perMember('ballast_etcd_quota_limit_bytes'), never],
           member,
         ),
@@ -56,6 +55,7 @@ local d = import '../lib/dashboard.libsonnet';
       d.thresholds('red', [[config.predictedCriticalSeconds, 'orange'], [config.predictedWarningSeconds, 'green']]),
       [d.word(0, 'reached', 'red'), d.word(never, 'not growing', 'green')],
     ),
+  ] + census.cause + [
     d.big(
       'Alarms',
       'NOSPACE: writes are refused until space is freed and the alarm disarmed; ballastctl runs shows whether Ballast is on '
@@ -64,6 +64,17 @@ local d = import '../lib/dashboard.libsonnet';
       'none',
       d.thresholds('green', [[1, 'red']]),
       [d.word(0, 'off', 'green'), d.word(1, 'RAISED', 'red')],
+    ),
+  ],
+
+  local trust = [
+    d.big(
+      'Quota',
+      'How large a database file may become (--quota-backend-bytes), the smallest of those shown. etcd\'s default is 2 GiB, '
+      + 'the most it recommends 8 GiB. Unknown: the quota is disabled, or nobody answers.',
+      [d.instant('min(%s)' % perMember('ballast_etcd_quota_limit_bytes'), '')],
+      'bytes',
+      d.thresholds('blue', []),
     ),
     d.big(
       'Members down',
@@ -88,9 +99,25 @@ local d = import '../lib/dashboard.libsonnet';
       's',
       d.thresholds('green', [[3 * config.scrapeIntervalSeconds, 'orange'], [config.blindStaleSeconds, 'red']]),
     ),
+    census.age,
   ],
 
-  local size = [
+  local when = [
+    d.lines(
+      'Time to quota, member by member',
+      'Empty is healthy: nothing grows for long. Red zone: %g hours or less, orange: %g. Falling steadily: it will happen; '
+      % [config.predictedCriticalSeconds / 3600, config.predictedWarningSeconds / 3600]
+      + 'flat: growth slows down as the quota comes closer. "burst" sees fills that are over within minutes, "short" needs '
+      + 'about three quarters of an hour of growth, "long" six hours (with the default knobs); "live data" is the census\', with '
+      + 'history as it is. Not shown beyond twice the '
+      + 'orange zone.',
+      [d.target('min by (%s, forecast) (%s)' % [members, timeToLimit], member + ' {{forecast}}'), d.target(census.forecast, etcd + ' live data')],
+      's',
+      empty='No growth seen',
+    ) + d.zones(
+      2 * config.predictedWarningSeconds,
+      d.thresholds('red', [[config.predictedCriticalSeconds, 'orange'], [config.predictedWarningSeconds, 'transparent']]),
+    ),
     d.lines(
       'Database file against the quota',
       'Bold line: the size of the file, which is what etcd compares with the quota (dashed red). Area: what is in use '
@@ -105,7 +132,18 @@ local d = import '../lib/dashboard.libsonnet';
         ),
       ],
       'bytes',
-    ) { fieldConfig+: { overrides: [d.bold('.* size'), d.filled('.* in use'), d.dashed('.* quota', 'red')] } } + d.legendBeside,
+    ) { fieldConfig+: { overrides: [d.bold('.* size'), d.filled('.* in use'), d.dashed('.* quota', 'red')] } },
+    d.lines(
+      'Growth of what is in use, per hour',
+      'Empty is healthy. How fast the peak size grows, after what compaction returns. Growth means that live data grows '
+      + '(look for the kind of object that does) or that compaction stands still (look at the apiservers\' logs).',
+      [d.target('3600 * max by (%s, forecast) (%s)' % [members, growth], member + ' {{forecast}}')],
+      'bytes',
+      empty='No growth seen',
+    ),
+  ],
+
+  local cures = census.cures + [
     d.lines(
       'What a defragmentation would return',
       'Free (line): pages of the file that hold nothing now. Reclaimable (area): what stays free even at the peak between '
@@ -115,44 +153,7 @@ local d = import '../lib/dashboard.libsonnet';
         d.target(recorded('member:ballast_etcd_quota_reclaimable_bytes:min'), member + ' reclaimable'),
       ],
       'bytes',
-    ) { fieldConfig+: { overrides: [d.filled('.* reclaimable')] } } + d.legendBeside,
-  ],
-
-  local forecast = [
-    d.lines(
-      'Time to quota, member by member',
-      'Empty is healthy: nothing grows for long. Red zone: %g hours or less, orange: %g. Falling steadily: it will happen; '
-      % [config.predictedCriticalSeconds / 3600, config.predictedWarningSeconds / 3600]
-      + 'flat: growth slows down as the quota comes closer. "burst" sees fills that are over within minutes, "short" needs '
-      + 'about three quarters of an hour of growth, "long" six hours (with the default knobs). Not shown beyond twice the '
-      + 'orange zone.',
-      [d.target('min by (%s, forecast) (%s)' % [members, timeToLimit], member + ' {{forecast}}')],
-      's',
-      empty='No growth seen',
-    ) + d.zones(
-      2 * config.predictedWarningSeconds,
-      d.thresholds('red', [[config.predictedCriticalSeconds, 'orange'], [config.predictedWarningSeconds, 'transparent']]),
-    ),
-    d.lines(
-      'Growth per hour',
-      'Empty is healthy. How fast the peak size grows, after what compaction returns. Growth means that live data grows '
-      + '(look for the kind of object that does) or that compaction stands still (look at the apiservers\' logs).',
-      [d.target('3600 * max by (%s, forecast) (%s)' % [members, growth], member + ' {{forecast}}')],
-      'bytes',
-      empty='No growth seen',
-    ),
-    d.lines(
-      'Writes per second',
-      'Every write is one revision; a restart of etcd does not reset it. A jump here just before the size rises says that '
-      + 'somebody writes much more than usual: find who, in the apiserver\'s request metrics or the audit log.',
-      [
-        d.target(
-          'max by (%s, etcd_cluster) (rate(ballast_etcd_quota_revision{%s}[$__rate_interval]))' % [config.clusterLabel, measured],
-          etcd,
-        ),
-      ],
-      'wps',
-    ),
+    ) { fieldConfig+: { overrides: [d.filled('.* reclaimable')] } },
   ],
 
   local state = [
@@ -202,7 +203,7 @@ local d = import '../lib/dashboard.libsonnet';
     'ballast-etcd-space.json': d.dashboard(
       'ballast-etcd-space',
       'Ballast / etcd space',
-      'How full etcd is, when it will be full, and what can be got back.',
+      'How full etcd is, of what, when it will be full, and what can be got back.',
       config,
       [
         d.variable(
@@ -219,9 +220,13 @@ local d = import '../lib/dashboard.libsonnet';
       ],
       [
         ['Now', 5, now],
-        ['Size', 10, size],
-        ['Forecast', 9, forecast],
+        ['What fills it', 11, census.fills],
+        ['How fast it grows', 10, census.grows],
+        ['When it is full', 10, when],
+        ['What each cure gives back', 9, cures],
+        ['Large objects and strangers', 8, census.notable],
         ['State', 8, state],
+        ['Whether these numbers hold', 4, trust],
         ['Raft', 7, raft],
       ],
     ),

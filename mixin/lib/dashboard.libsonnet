@@ -97,6 +97,44 @@ local variable(name, label, query, hide=0) = {
       },
     },
 
+  // The same name has the same colour wherever it stands, and the largest stand first.
+  byName:: {
+    fieldConfig+: { defaults+: { color: { mode: 'palette-classic-by-name' } } },
+    options+: { legend+: { sortBy: 'Last *', sortDesc: true } },
+  },
+
+  // One upon the other: the whole is what matters, and whose it is.
+  stacked:: {
+    fieldConfig+: { defaults+: { custom+: { lineWidth: 0, fillOpacity: 65, stacking: { mode: 'normal', group: 'A' } } } },
+  },
+
+  // A bar per series, as they stand now and in the order in which Prometheus gives them. max: where a bar is full. Long names
+  // have room above their bar ('top').
+  bars(title, description, targets, unit, thresholds, max=null, empty=null, namePlacement='left')::
+    panel('bargauge', title, description, targets, unit) {
+      fieldConfig+: {
+        defaults+: {
+          min: 0,
+          [if max != null then 'max']: max,
+          [if empty != null then 'noValue']: empty,
+          [if unit == 's' then 'decimals']: 1,
+          thresholds: thresholds,
+          color: { mode: 'thresholds' },
+        },
+      },
+      options: {
+        orientation: 'horizontal',
+        displayMode: 'basic',
+        valueMode: 'color',
+        namePlacement: namePlacement,
+        showUnfilled: true,
+        sizing: 'manual',
+        minVizHeight: 10,
+        maxVizHeight: 44,
+        reduceOptions: { calcs: ['lastNotNull'], fields: '', values: false },
+      },
+    },
+
   // For panels of half the width: below the lines there is room for four series, and the limit would be hidden.
   legendBeside:: { options+: { legend+: { placement: 'right' } } },
 
@@ -109,8 +147,19 @@ local variable(name, label, query, hide=0) = {
     override(legend, {
       'custom.lineStyle': { fill: 'dash', dash: [10, 8] },
       'custom.fillOpacity': 0,
+      'custom.lineWidth': 1,
+      'custom.stacking': { mode: 'none', group: 'B' },
       color: { mode: 'fixed', fixedColor: colour },
     }),
+  // A line among bands.
+  alone(legend, colour):: override(legend, {
+    'custom.lineWidth': 1,
+    'custom.fillOpacity': 0,
+    'custom.stacking': { mode: 'none', group: 'B' },
+    color: { mode: 'fixed', fixedColor: colour },
+  }),
+  // One part of a whole whose colour means something.
+  coloured(legend, colour):: override(legend, { color: { mode: 'fixed', fixedColor: colour } }),
   bold(legend):: override(legend, { 'custom.lineWidth': 2, 'custom.fillOpacity': 0 }),
   // One colour for all: areas of several members lie upon each other, and a mix of the palette's looks like an alarm.
   filled(legend)::

@@ -12,6 +12,9 @@
   // A Kubernetes resource of one etcd.
   resourceLabels(config):: '%s, etcd_cluster, group, resource' % config.clusterLabel,
 
+  // Adds the label `what`: a resource as people call it, applications.argoproj.io or pods.
+  named(expr):: 'label_replace(label_join(%s, "what", ".", "resource", "group"), "what", "$1", "what", "(.*)[.]")' % expr,
+
   // How a sentence names the etcd an alert is about. Series without the cluster label give no empty words.
   subject(config)::
     'etcd "{{ $labels.etcd_cluster }}"{{ with $labels.%(label)s }} of cluster "{{ . }}"{{ end }}'
