@@ -19,6 +19,11 @@ def test_no_picture_of_a_drill_that_did_not_end() -> None:
         pictures.moments(1000.0, Phases(warned=45.0))
 
 
+def test_a_story_that_nobody_tells_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert pictures.main(["evnts"]) == 2
+    assert capsys.readouterr().err == "no such story: evnts; there are demo, events\n"
+
+
 def program(path: Path, exit_code: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"#!/bin/sh\nexit {exit_code}\n")
