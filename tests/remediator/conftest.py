@@ -8,6 +8,7 @@ import structlog
 
 from ballast_remediator.engine import execution, planning
 from ballast_remediator.runbooks import etcd_compact, etcd_leases
+from ballast_remediator.store import ledger
 from drills.stack import EtcdCluster, Stack
 from tests.remediator import chain
 from tests.remediator.doubles import FakePrometheus, http_server
@@ -28,6 +29,7 @@ def plain_logs() -> None:
 def looks_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """How often the world is looked at again is chosen for etcds of gigabytes."""
     monkeypatch.setattr(planning, "RETRY", 0.2)
+    monkeypatch.setattr(ledger, "RETRY", 0.2)
     monkeypatch.setattr(etcd_compact, "READING_PAUSE", 0.1)
     monkeypatch.setattr(etcd_compact, "READERS_END", 0.5)
     monkeypatch.setattr(etcd_leases, "PAUSE", 0.2)

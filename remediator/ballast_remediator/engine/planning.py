@@ -87,10 +87,7 @@ class Planner:
         claimed = self._store.write(
             ledger.claim, outcome.request, outcome.plan, (*LEDGER_GUARDS, *LOCK_GUARDS), self._surroundings.host()
         )
-        if isinstance(claimed, Answer):
-            self._store.write(runs.postpone, run.id, seconds=RETRY, words=f"{claimed.guard}: {claimed.reason}")
-            return None
-        return claimed
+        return None if isinstance(claimed, Answer) else claimed
 
     def _look(self, run: Run) -> Ready | Stop:
         return self._judge.judge(Case(run.id, run.alert, run.target, self._policies.current()))

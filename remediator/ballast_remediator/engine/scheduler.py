@@ -30,6 +30,8 @@ GATHER: Final = 0.05
 """Seconds that a look waits for more of what woke it: in a flood, notifications are filed together."""
 FURTHEST: Final = 60.0
 """Seconds ahead at most for which a run's next look is believed; everything that postpones one stays below."""
+AT_ONCE: Final = 256
+"""Runs that are moved on in one look at most, those that are due longest first."""
 SILENT_AFTER: Final = 30.0
 """Seconds without a completed look after which the engine says that it does not work."""
 
@@ -115,8 +117,8 @@ class Engine:
                     self._store.try_to_write()
                 if self._intake.file():
                     self._due.set()
-                for run in self._store.read(reading.open_runs):
-                    self._move(run)
+                for run_id, state in self._store.read(reading.due, furthest=FURTHEST, limit=AT_ONCE):
+                    self._move(run_id, state)
             except StoreUnavailable as error:
                 self._problem = str(error)
                 log.warning("engine_waits", reason=self._problem)
@@ -127,20 +129,15 @@ class Engine:
             else:
                 self._looked_at, self._problem = time.monotonic(), None
 
-    def _move(self, run: Run) -> None:
-        now = time.time()
-        if run.state is RunState.AWAITING_APPROVAL:
-            if run.expires_at is not None and run.expires_at <= now:
-                self._store.write(runs.transition, run.id, RunState.EXPIRED, words="nobody approved it in time")
-            return
-        # Further ahead than anything is ever postponed: the clock was set back.
-        if now < run.due_at <= now + FURTHEST:
+    def _move(self, run_id: str, state: RunState) -> None:
+        if state is RunState.AWAITING_APPROVAL:
+            self._store.write(runs.transition, run_id, RunState.EXPIRED, words="nobody approved it in time")
             return
         with self._busy_lock:
-            if run.id in self._busy:
+            if run_id in self._busy:
                 return
-            self._busy.add(run.id)
-        work = self._pool.submit(self._advance, run.id)
+            self._busy.add(run_id)
+        work = self._pool.submit(self._advance, run_id)
         self._working.add(work)
         work.add_done_callback(self._working.discard)
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Final
 
 from sqlalchemy import Connection, func, insert, or_, select
 from sqlalchemy.exc import SQLAlchemyError
@@ -21,8 +22,13 @@ from ballast_remediator.contract import (
     first_refusal,
 )
 from ballast_remediator.store import stops
-from ballast_remediator.store.runs import NotPossible, transition
+from ballast_remediator.store.runs import NotPossible, postpone, transition
 from ballast_remediator.store.schema import locks, runs, steps
+
+RETRY: Final = 2.0
+"""Seconds until a claim that was refused is tried again."""
+LOCK_WAIT: Final = 45.0
+"""The same where a lock is held: whoever frees it wakes those that wait for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +120,18 @@ def _ask(guard: LedgerGuard, request: ClaimRequest, ledger: SqlLedger) -> Answer
         return Answer("guard_failed", Verdict.REFUSE, f"a guard could not answer: {error!r}")
 
 
+def _held(connection: Connection, request: ClaimRequest) -> str | None:
+    """A lock that the run needs and another one holds."""
+    needed = (*request.locks, *request.domains)
+    return connection.execute(
+        select(locks.c.name).where(locks.c.name.in_(needed), locks.c.run_id != request.run_id).limit(1)
+    ).scalar()
+
+
 def claim(
     connection: Connection, request: ClaimRequest, plan: Plan, guards: Sequence[LedgerGuard], host: Host
 ) -> int | Answer:
-    """Takes a queued run and its locks, or says which ledger guard forbids it.
+    """Takes a queued run and its locks, or says which ledger guard forbids it and puts the run off.
 
     Returns the fencing token that every later write of this run has to show.
 
@@ -133,6 +147,10 @@ def claim(
         raise NotPossible(f"the approval of run {request.run_id} has lapsed")
     refusal = first_refusal(judge(connection, request, guards, host))
     if refusal is not None:
+        held = _held(connection, request)
+        words = f"{refusal.guard}: {refusal.reason}"
+        seconds = RETRY if held is None else LOCK_WAIT
+        postpone(connection, request.run_id, seconds=seconds, words=words, waiting_for=held)
         return refusal
     now = time.time()
     connection.execute(

@@ -1,8 +1,9 @@
 """What can be asked of the store."""
 
+import time
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, case, func, or_, select
 
 from ballast_remediator.contract import Alert, Mode, RunState, StepSpec, Target
 from ballast_remediator.store.records import AuditEntry, Run, StepRecord
@@ -23,10 +24,26 @@ def recent_runs(connection: Connection, *, limit: int, state: RunState | None = 
     return tuple(_run(row) for row in connection.execute(query))
 
 
-def open_runs(connection: Connection) -> tuple[Run, ...]:
-    """Every run that is not final, oldest first."""
-    query = select(runs).where(runs.c.finished_at.is_(None)).order_by(runs.c.created_at)
-    return tuple(_run(row) for row in connection.execute(query))
+def due(connection: Connection, *, furthest: float, limit: int) -> tuple[tuple[str, RunState], ...]:
+    """Ids and states of the open runs that are due, longest first; of those that wait for approval, what has lapsed.
+
+    What is put off by more than ``furthest`` seconds is due as well: the clock was set back.
+    """
+    now = time.time()
+    waiting = runs.c.state == RunState.AWAITING_APPROVAL
+    query = (
+        select(runs.c.id, runs.c.state)
+        .where(
+            runs.c.finished_at.is_(None),
+            case(
+                (waiting, runs.c.expires_at <= now),
+                else_=or_(runs.c.due_at <= now, runs.c.due_at > now + furthest),
+            ),
+        )
+        .order_by(runs.c.due_at)
+        .limit(limit)
+    )
+    return tuple((row.id, RunState(row.state)) for row in connection.execute(query))
 
 
 def steps_of(connection: Connection, run_id: str) -> tuple[StepRecord, ...]:

@@ -19,6 +19,8 @@ from ballast_remediator.store.audit import append
 from ballast_remediator.store.schema import approvals, locks, runs, steps
 
 ENGINE: Final = "engine"
+WOKEN: Final = 4
+"""Runs that look again when a lock is freed: the first may find that there is nothing to do any more."""
 AFTER_FAULT: Final = 30.0
 """Seconds a run rests after a fault of the program."""
 
@@ -53,7 +55,14 @@ def transition(
     if to not in TRANSITIONS[RunState(state)]:
         raise NotPossible(f"run {run_id} is {state}, from where it cannot become {to}")
     now = time.time()
-    values: dict[str, object] = {"state": to, "reason": words, "updated_at": now, "due_at": now, **changes}
+    values: dict[str, object] = {
+        "state": to,
+        "reason": words,
+        "updated_at": now,
+        "due_at": now,
+        "waiting_for": None,
+        **changes,
+    }
     if to in FINAL:
         values["finished_at"] = now
         if to is not RunState.OUTCOME_UNKNOWN:  # what it began may still go on: `resolve` frees them
@@ -64,12 +73,19 @@ def transition(
     append(connection, run_id=run_id, event=to, actor=actor, words=words, data=data)
 
 
-def postpone(connection: Connection, run_id: str, *, seconds: float, words: str) -> None:
-    """Looks at the run again later. The reason is shown, and audited when it changed."""
+def postpone(
+    connection: Connection, run_id: str, *, seconds: float, words: str, waiting_for: str | None = None
+) -> None:
+    """Looks at the run again later, or when the lock it is ``waiting_for`` is freed before.
+
+    The reason is shown, and audited when it changed.
+    """
     now = time.time()
     before = connection.execute(select(runs.c.reason).where(runs.c.id == run_id)).scalar()
     connection.execute(
-        update(runs).where(runs.c.id == run_id).values(reason=words, due_at=now + seconds, updated_at=now)
+        update(runs)
+        .where(runs.c.id == run_id)
+        .values(reason=words, due_at=now + seconds, updated_at=now, waiting_for=waiting_for)
     )
     if before != words:
         append(connection, run_id=run_id, event="waiting", actor=ENGINE, words=words)
@@ -198,8 +214,18 @@ def advance(connection: Connection, run_id: str, token: int, to: RunState, words
 
 
 def free_locks(connection: Connection, run_id: str) -> None:
-    """What the run held may be taken by others."""
+    """What the run held may be taken by others: those that have waited longest for it look again now."""
+    freed = connection.execute(select(locks.c.name).where(locks.c.run_id == run_id)).scalars().all()
+    if not freed:
+        return
     connection.execute(delete(locks).where(locks.c.run_id == run_id))
+    longest = (
+        select(runs.c.id)
+        .where(runs.c.waiting_for.in_(freed), runs.c.finished_at.is_(None))
+        .order_by(runs.c.created_at)
+        .limit(WOKEN)
+    )
+    connection.execute(update(runs).where(runs.c.id.in_(longest)).values(due_at=time.time(), waiting_for=None))
 
 
 def _own(connection: Connection, run_id: str, token: int) -> None:

@@ -65,6 +65,7 @@ runs = Table(
     Column("approvals_needed", Integer, nullable=False, server_default="1"),
     Column("approvers", JSON),
     Column("preapproved_by", JSON),
+    Column("waiting_for", String),
     Column("started_at", Float),
     Column("finished_at", Float),
     Column("resolved_at", Float),
@@ -82,6 +83,7 @@ Index(
 Index("ix_runs_created_at", runs.c.created_at)
 Index("ix_runs_cluster_target", runs.c.cluster, runs.c.target)
 Index("ix_runs_started_at", runs.c.started_at)
+Index("ix_runs_waiting_for", runs.c.waiting_for)
 Index(
     "ix_runs_due_at",
     runs.c.due_at,

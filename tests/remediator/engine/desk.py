@@ -172,11 +172,13 @@ class Desk:
     def turn(self) -> None:
         """What the engine's threads do in one round, in this thread."""
         self.file()
-        for run in self.store.read(reading.open_runs):
-            if run.state is RunState.AWAITING_APPROVAL:
-                self.engine._move(run)
-            else:
+        due = self.store.read(reading.due, furthest=60.0, limit=256)
+        for run in [run for run in reversed(self.runs()) if not run.final]:
+            if run.state is not RunState.AWAITING_APPROVAL:
                 self.engine._advance(run.id)
+        for run_id, state in due:
+            if state is RunState.AWAITING_APPROVAL:
+                self.engine._move(run_id, state)
 
     def runs(self) -> tuple[Run, ...]:
         """The newest first."""

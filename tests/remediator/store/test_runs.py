@@ -95,7 +95,7 @@ def test_a_claim_on_old_evidence_or_for_another_plan_changes_nothing(store: Stor
     with pytest.raises(runs.NotPossible, match="not approved for this plan"):
         store.write(ledger.claim, request(run, plan_hash="other"), PLAN, ALL, Host())
     assert again(store, run).state is S.QUEUED
-    assert entries(store) == written
+    assert entries(store) == written + 1, "it is put off, with the reason, and that is all"
     assert held(store) == {}
     claim(store, run)
     with pytest.raises(runs.NotPossible, match="is running and not approved"):
@@ -189,10 +189,21 @@ def test_after_a_fault_planning_ends_and_a_queue_rests(store: Store) -> None:
 def test_what_can_be_asked(store: Store) -> None:
     first, second = opened(store), opened(store)
     put_into(store, first, S.SUCCEEDED)
-    assert [run.id for run in store.read(reading.open_runs)] == [second.id]
+    assert [run.id for run in store.read(reading.recent_runs, limit=9) if not run.final] == [second.id]
     assert [run.id for run in store.read(reading.recent_runs, limit=1)] == [second.id]
     found = store.read(reading.recent_runs, limit=10, state=S.SUCCEEDED)
     assert [run.id for run in found] == [first.id]
     assert store.read(reading.counts) == {("book", S.SUCCEEDED): 1, ("book", S.RECEIVED): 1}
     assert store.read(reading.run, "nope") is None
     assert store.read(reading.backlog) == 0
+
+
+def test_whoever_frees_a_lock_wakes_those_that_wait_for_it(store: Store) -> None:
+    first, *others = [queued(store) for _ in range(7)]
+    token = claim(store, first)
+    for other in others:
+        assert isinstance(store.write(ledger.claim, request(other), PLAN, ALL, Host()), Answer)
+    assert [run_id for run_id, _ in store.read(reading.due, furthest=60.0, limit=9)] == [first.id]
+    store.write(runs.advance, first.id, token, S.FAILED, "done")
+    woken = [run_id for run_id, _ in store.read(reading.due, furthest=60.0, limit=9)]
+    assert woken == [one.id for one in others[: runs.WOKEN]]

@@ -121,7 +121,7 @@ def seed(store: Store, *, starts_at: float = 1e9) -> str:
     store.write(inbox.accept, b"{}", "ingest")
     (notification,) = store.read(inbox.unfiled)
     store.write(inbox.file, [notification], [inbox.Finding(alert, TARGET)], brake=NO_BRAKE, reopen_after=1.0)
-    (run,) = store.read(reading.open_runs)
+    (run,) = store.read(reading.recent_runs, limit=1)
     store.write(runs.transition, run.id, RunState.PLANNING, words="looking")
     store.write(
         runs.keep_plan,

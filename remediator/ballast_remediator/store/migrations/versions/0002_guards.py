@@ -53,6 +53,8 @@ def upgrade() -> None:
     op.add_column("runs", sa.Column("approvals_needed", sa.Integer(), server_default="1", nullable=False))
     op.add_column("runs", sa.Column("approvers", sa.JSON(), nullable=True))
     op.add_column("runs", sa.Column("preapproved_by", sa.JSON(), nullable=True))
+    op.add_column("runs", sa.Column("waiting_for", sa.String(), nullable=True))
+    op.create_index("ix_runs_waiting_for", "runs", ["waiting_for"], unique=False)
     op.create_index("ix_runs_cluster_target", "runs", ["cluster", "target"], unique=False)
     op.create_index("ix_runs_started_at", "runs", ["started_at"], unique=False)
     op.create_index(
