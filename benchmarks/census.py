@@ -19,10 +19,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from ballast_exporter.census import Cancelled, Counter, Progress, Settings
+from ballast_exporter.census import FAST, Cancelled, Counter, Progress, Settings
 from ballast_exporter.census_members import connect
 from benchmarks.exporter import fetch
 from benchmarks.report import Report
@@ -35,7 +36,6 @@ KEYS: Final = 1_000_000
 VALUE_BYTES: Final = 500
 PUTS_PER_TXN: Final = 120
 ROUNDS: Final = 5
-PARALLEL: Final = 2
 WINDOWS: Final = 6
 WINDOW_SECONDS: Final = 12
 PUTS_PER_SECOND: Final = 100
@@ -173,7 +173,7 @@ def etcdctl(member: EtcdMember) -> None:
 
 
 def _counter(config: EtcdConfig, measure: int | None = None) -> Counter:
-    return Counter(connect(config), Settings(pace=None, parallel=PARALLEL, measure=measure))
+    return Counter(connect(config), replace(FAST, measure=measure))
 
 
 def _wall_times(report: Report, member: EtcdMember, config: EtcdConfig) -> None:
@@ -349,7 +349,7 @@ def count(endpoint: str, metrics_url: str, state: str) -> None:
             going.wait()
             print("reading", flush=True)
 
-    counter = _counter(config)
+    counter = Counter(connect(config), Settings(pace=None))
     for _ in range(2 if state == "warm" else 0):
         counter.run()
     counter.settings = Settings()

@@ -5,6 +5,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import wraps
 from types import FrameType
 from typing import Final, ParamSpec
@@ -12,7 +13,7 @@ from typing import Final, ParamSpec
 import click
 from pydantic import TypeAdapter, ValidationError
 
-from ballast_exporter.census import Cancelled, CensusError, Pace, Settings
+from ballast_exporter.census import FAST, Cancelled, CensusError, Settings
 from ballastctl.etcd_access import Etcd, SeveralEtcds
 from ballastctl.etcd_options import chosen, etcd_options
 from ballastctl.exits import EXIT_INTERRUPTED, EXIT_MISTAKEN, EXIT_REFUSED, EXIT_UNREACHABLE, fail
@@ -23,7 +24,6 @@ from kube_ballast.clients.errors import BadResponse, ClientError, Denied
 from kube_ballast.config import Duration
 
 P = ParamSpec("P")
-_PARALLEL: Final = 2
 _EPILOG: Final = """\b
 Examples:
   ballastctl etcd space --endpoints https://10.0.0.1:2379 --cacert ca.crt --cert client.crt --key client.key
@@ -132,12 +132,7 @@ def space(
     **_connection: object,
 ) -> None:
     """Shows what fills an etcd, whose it is, and what each cure gives back."""
-    settings = Settings(
-        prefixes=prefixes,
-        pace=None if fast else Pace(),
-        parallel=_PARALLEL if fast else 1,
-        measure=0 if keys_only else None,
-    )
+    settings = replace(FAST if fast else Settings(), prefixes=prefixes, measure=0 if keys_only else None)
     console = Console(json=output == "json", top=top)
     wanted = Wanted(settings, largest)
     reached = Etcd(chosen(context))
