@@ -37,8 +37,8 @@ Gives, per etcd (HELP and TYPE lines left out)::
 * ``object_bytes`` names the 20 largest objects; only with ``object_names``, since names can be secrets.
 
 Cost: see ``ballast_exporter.census``: per census (every 10 minutes) and 250 keys one read from a follower, no write and
-nothing through raft; after the first one, values only of ranges in which something was written. At most 5 series for each
-of the ``top`` + 1 resources, 2 for each of 11 strangers, 12 others and 20 objects, per etcd.
+nothing through raft; after the first one, values only of ranges in which something was written. At most 5 series for
+each of the ``top`` + 1 resources, 2 for each of 11 strangers, 12 others and 20 objects, per etcd.
 
 Reads: etcd's KV API (Range, serializable, count_only or keys_only or with values), Status, and
 ``etcd_disk_defrag_inflight`` and the Snapshot streams of each member's metrics.
