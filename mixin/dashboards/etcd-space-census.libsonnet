@@ -46,7 +46,7 @@ function(config, names)
   {
     cause: [
       d.big(
-        'Most of it is',
+        'Fills it most',
         'The resource with the largest share of all live bytes, in the fullest etcd. In a calm cluster these are pods, with about '
         + 'half. Events or a custom resource up here: that is what fills etcd. See "What fills it" below.',
         [d.instant('topk(1, %s)' % promql.named(ofFullest(share)), '{{what}}')],
@@ -122,9 +122,9 @@ function(config, names)
       ) + d.stacked + d.byName,
       d.lines(
         'What the file is made of, against the quota',
-        'Of the member that was counted. Live (blue): only deleting makes it less. Half empty (light blue) and free (grey): a '
-        + 'defragmentation returns them. History (orange): a compaction turns it into free pages. The quota (dashed red) is held '
-        + 'against all of it.',
+        'Of the member that was counted. Live (blue, with what pages add to it): only deleting makes it less. Half empty (light '
+        + 'blue) and free (grey): a defragmentation returns them. History (orange): a compaction turns it into free pages. The quota '
+        + '(dashed red) is held against all of it.',
         [
           d.target('max by (%s) (ballast_etcd_keyspace_space_bytes{%s, part="%s"})' % [per, names.measured, each[0]], names.etcd + ' ' + each[1])
           for each in [['live', 'live'], ['half_empty', 'half empty'], ['history', 'history'], ['free', 'free']]

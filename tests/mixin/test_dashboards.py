@@ -130,7 +130,7 @@ def test_the_large_numbers_of_a_calm_etcd(tmp_path: Path) -> None:
         "Members down": [{"labels": "{}", "value": 0}],
         "Age of these numbers": [{"labels": "{}", "value": 0}],
         "Age of the census": [{"labels": "{}", "value": 0}],
-        "Most of it is": [
+        "Fills it most": [
             {"labels": f'{SHARE}{{etcd_cluster="main", resource="pods", what="pods"}}', "value": 400 / 480}
         ],
         "Grows most, per hour": [{"labels": "{}", "value": 0}],
@@ -163,9 +163,9 @@ def test_what_grows_and_what_fills_it_are_those_of_the_fullest_etcd(tmp_path: Pa
     whose = f'{{{grows}, what="{name}"}}'
     cases = [
         {"expr": f"round({big('Grows most, per hour')})", "exp_samples": [{"labels": whose, "value": 60 * 1048576}]},
-        {"expr": f"count({big('Most of it is')})", "exp_samples": [{"labels": "{}", "value": 1}]},
+        {"expr": f"count({big('Fills it most')})", "exp_samples": [{"labels": "{}", "value": 1}]},
         {
-            "expr": f"count by (etcd_cluster) ({big('Most of it is')})",
+            "expr": f"count by (etcd_cluster) ({big('Fills it most')})",
             "exp_samples": [{"labels": '{etcd_cluster="main"}', "value": 1}],
         },
     ]
@@ -210,7 +210,7 @@ def test_the_dashboard_says_what_helps(tmp_path: Path, parts: Mapping[str, int],
 
 def test_without_any_quota_the_largest_etcd_is_spoken_of(tmp_path: Path) -> None:
     series = [each for each in calm("") if "limit_bytes" not in each["series"] and "used_ratio" not in each["series"]]
-    judge(tmp_path, series, [{"expr": f"count({big('Most of it is')})", "exp_samples": [{"labels": "{}", "value": 1}]}])
+    judge(tmp_path, series, [{"expr": f"count({big('Fills it most')})", "exp_samples": [{"labels": "{}", "value": 1}]}])
 
 
 def test_once_a_member_has_raised_nospace_no_forecast_is_shown(tmp_path: Path) -> None:
