@@ -1,7 +1,6 @@
 """Plans a run: what the judge says of it, and then what the policy says."""
 
 import math
-import time
 from dataclasses import asdict
 from typing import Any, Final, Protocol
 
@@ -49,7 +48,7 @@ class Planner:
         if isinstance(outcome, Ready):
             self._decide(run, outcome)
             return
-        waited = time.time() - (run.planning_since or time.time())
+        waited = self._store.now() - (run.planning_since or self._store.now())
         if outcome.passing and waited < self._settings.planning_patience:
             self._store.write(runs.postpone, run.id, seconds=RETRY, words=outcome.words)
         else:
@@ -63,7 +62,7 @@ class Planner:
         Returns the fencing token; None when the run went elsewhere or has to wait.
         """
         # Only what a person approved has a deadline here: what the policy lets run by itself waits as long as it takes.
-        if run.expires_at is not None and run.expires_at <= time.time():
+        if run.expires_at is not None and run.expires_at <= self._store.now():
             words = f"approved, but it could not begin in time; at last: {run.reason}"
             self._store.write(runs.transition, run.id, RunState.EXPIRED, words=words)
             return None
@@ -101,7 +100,7 @@ class Planner:
         given: tuple[Preapproval, ...] = ()
         if mode is Mode.SHADOW:
             to, words = RunState.SHADOWED, "shadow: this is what would have been done"
-        elif run.approved_hash == plan_hash and (run.expires_at or math.inf) > time.time():
+        elif run.approved_hash == plan_hash and (run.expires_at or math.inf) > self._store.now():
             # It was on its way when something passing held it up; what a person approved is still this plan.
             to, words, expires_at = RunState.QUEUED, "approved already, and nothing has changed", run.expires_at
         elif mode is Mode.AUTO and not risks and ready.reversibility is not Reversibility.IRREVERSIBLE:
@@ -112,7 +111,7 @@ class Planner:
         else:
             to, words = RunState.AWAITING_APPROVAL, _waits(ready.plan, needed)
             # A plan looked at anew keeps its first deadline: an alert that comes and goes buys it no time.
-            expires_at = run.expires_at or time.time() + self._settings.approval_expires
+            expires_at = run.expires_at or self._store.now() + self._settings.approval_expires
         self._store.write(
             runs.keep_plan,
             run.id,

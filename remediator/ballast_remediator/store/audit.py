@@ -1,13 +1,13 @@
 """The audit: append-only, each entry's hash covers the one before it."""
 
 import hashlib
-import time
 from collections.abc import Mapping
 from typing import Any, Final
 
 from sqlalchemy import Connection, insert, select
 
 from ballast_remediator.contract import canonical
+from ballast_remediator.store import clock
 from ballast_remediator.store.schema import audit
 
 GENESIS: Final = "0" * 64
@@ -25,7 +25,7 @@ def append(
     """Adds one entry in the caller's transaction. The store has one writer, so the chain cannot fork."""
     previous = connection.execute(select(audit.c.hash).order_by(audit.c.seq.desc()).limit(1)).scalar() or GENESIS
     content = {
-        "at": time.time(),
+        "at": clock.now(connection),
         "run_id": run_id,
         "event": event,
         "actor": actor,

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
@@ -12,6 +13,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
+from ballast_remediator.store.clock import OPTION, Clock
 from ballast_remediator.store.writer import StoreUnavailable, Writer
 
 P = ParamSpec("P")
@@ -29,14 +31,16 @@ class StoreInUse(Exception):
 class Store:
     """The SQLite file at ``path``. Every operation is a function of `inbox`, `runs` or `reading`.
 
-    ``write`` returns after the commit is on disk; ``read`` sees a consistent snapshot.
+    ``write`` returns after the commit is on disk; ``read`` sees a consistent snapshot. ``now`` is its clock, in seconds
+    since the epoch: a replay's is that of the recording.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, clock: Clock = time.time) -> None:
         """Raises `StoreInUse`, or `StoreUnavailable` when the file cannot be opened or migrated."""
+        self.now = clock
         self._lock_file = _lock(path.with_name(path.name + ".lock"))
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # SQLite's other files take its mode
-        self._engine = _sqlite(path)
+        self._engine = _sqlite(path, clock)
         try:
             _migrate(self._engine)
         except (SQLAlchemyError, OSError, CommandError) as error:
@@ -102,8 +106,12 @@ def _lock(path: Path) -> int:
     return descriptor
 
 
-def _sqlite(path: Path) -> Engine:
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": WRITE_TIMEOUT, "isolation_level": None})
+def _sqlite(path: Path, clock: Clock) -> Engine:
+    engine = create_engine(
+        f"sqlite:///{path}",
+        connect_args={"timeout": WRITE_TIMEOUT, "isolation_level": None},
+        execution_options={OPTION: clock},
+    )
 
     @event.listens_for(engine, "connect")
     def settings(connection: Any, _: object) -> None:  # noqa: ANN401 - the driver's own connection

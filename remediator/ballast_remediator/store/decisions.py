@@ -1,13 +1,13 @@
 """What people decide. Each function is one transaction's work: the change and its audit entry, or neither."""
 
 import secrets
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
 
 from ballast_remediator.contract import Plan, RunState, Target
+from ballast_remediator.store import clock
 from ballast_remediator.store.audit import append
 from ballast_remediator.store.records import Preapproval
 from ballast_remediator.store.runs import NotPossible, free_locks, transition
@@ -45,7 +45,7 @@ def approve(
             run_id=run_id,
             plan_hash=plan_hash,
             person=person,
-            at=time.time(),
+            at=clock.now(connection),
             reason=reason,
             acknowledged=sorted(acknowledged),
         )
@@ -55,7 +55,9 @@ def approve(
     left = run.approvals_needed - len(people)
     if left > 0:
         waits = f"approved by {', '.join(people)}; it takes {left} more of other people"
-        connection.execute(update(runs).where(runs.c.id == run_id).values(reason=waits, updated_at=time.time()))
+        connection.execute(
+            update(runs).where(runs.c.id == run_id).values(reason=waits, updated_at=clock.now(connection))
+        )
         append(connection, run_id=run_id, event="approved", actor=person, words=words, data=data)
         return
     transition(
@@ -78,7 +80,7 @@ def _awaiting(connection: Connection, run_id: str, plan_hash: str, person: str) 
         raise NotPossible(f"run {run_id} is {run.state}, not waiting for approval")
     if run.plan_hash != plan_hash:
         raise NotPossible(f"the plan of run {run_id} is another one now (hash {run.plan_hash[:12]}…): read it again")
-    if run.expires_at is not None and run.expires_at <= time.time():
+    if run.expires_at is not None and run.expires_at <= clock.now(connection):
         raise NotPossible(f"run {run_id} expired")
     if run.approvers is not None and person not in run.approvers:
         allowed = ", ".join(run.approvers)
@@ -97,7 +99,7 @@ def resolve(connection: Connection, run_id: str, *, person: str, reason: str) ->
     changed = connection.execute(
         update(runs)
         .where(runs.c.id == run_id, runs.c.state == RunState.OUTCOME_UNKNOWN, runs.c.resolved_at.is_(None))
-        .values(resolved_at=time.time())
+        .values(resolved_at=clock.now(connection))
     )
     if not changed.rowcount:
         raise NotPossible(f"run {run_id} has no unknown outcome that waits to be resolved")
@@ -123,7 +125,7 @@ def preapprove(
     Raises:
         NotPossible: it names no target, or is over before it begins.
     """
-    now = time.time()
+    now = clock.now(connection)
     if not targets:
         raise NotPossible("a pre-approval names its targets; none does not mean all of them")
     if until <= now:
@@ -171,7 +173,7 @@ def revoke(connection: Connection, preapproval_id: str, *, person: str, reason: 
     changed = connection.execute(
         update(preapprovals)
         .where(preapprovals.c.id == preapproval_id, preapprovals.c.revoked_at.is_(None))
-        .values(revoked_at=time.time())
+        .values(revoked_at=clock.now(connection))
     )
     if not changed.rowcount:
         raise NotPossible(f"there is no pre-approval {preapproval_id} in force")
@@ -199,7 +201,7 @@ def preapprovals_in_force(connection: Connection) -> tuple[Preapproval, ...]:
     """Those that are neither revoked nor over, oldest first."""
     rows = connection.execute(
         select(preapprovals)
-        .where(preapprovals.c.revoked_at.is_(None), preapprovals.c.until > time.time())
+        .where(preapprovals.c.revoked_at.is_(None), preapprovals.c.until > clock.now(connection))
         .order_by(preapprovals.c.given_at)
     )
     return tuple(

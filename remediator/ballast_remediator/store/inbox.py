@@ -1,7 +1,6 @@
 """From an accepted notification to runs: first durable as it came, then filed."""
 
 import secrets
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
@@ -9,7 +8,7 @@ from typing import Final
 from sqlalchemy import Connection, and_, bindparam, func, insert, select, update
 
 from ballast_remediator.contract import Alert, RunState, StopKind, Target
-from ballast_remediator.store import stops
+from ballast_remediator.store import clock, stops
 from ballast_remediator.store.audit import append
 from ballast_remediator.store.records import Notification
 from ballast_remediator.store.runs import transition
@@ -50,7 +49,7 @@ class Finding:
 
 def accept(connection: Connection, body: bytes, source: str) -> None:
     """Keeps a notification as it came. After this commit it is answered 202."""
-    connection.execute(_ACCEPT, {"received_at": time.time(), "source": source, "body": body})
+    connection.execute(_ACCEPT, {"received_at": clock.now(connection), "source": source, "body": body})
 
 
 BATCH: Final = 128
@@ -109,7 +108,7 @@ class _Filing:
     """One transaction's filing."""
 
     def __init__(self, connection: Connection, brake: Brake, reopen_after: float) -> None:
-        self.now = time.time()
+        self.now = clock.now(connection)
         self._connection = connection
         self._brake = brake
         self._reopen_after = reopen_after

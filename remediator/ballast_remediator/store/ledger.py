@@ -21,7 +21,7 @@ from ballast_remediator.contract import (
     Verdict,
     first_refusal,
 )
-from ballast_remediator.store import stops
+from ballast_remediator.store import clock, stops
 from ballast_remediator.store.runs import NotPossible, postpone, transition
 from ballast_remediator.store.schema import locks, runs, steps
 
@@ -45,7 +45,7 @@ class SqlLedger:
     def __init__(self, connection: Connection, host: Host) -> None:
         self._connection = connection
         self._host = host
-        self.now = time.time()
+        self.now = clock.now(connection)
 
     @property
     def monotonic(self) -> float:
@@ -143,7 +143,7 @@ def claim(
     ).one()
     if run.state != RunState.QUEUED or run.approved_hash != request.plan_hash:
         raise NotPossible(f"run {request.run_id} is {run.state} and not approved for this plan")
-    if run.expires_at is not None and run.expires_at <= time.time():
+    if run.expires_at is not None and run.expires_at <= clock.now(connection):
         raise NotPossible(f"the approval of run {request.run_id} has lapsed")
     refusal = first_refusal(judge(connection, request, guards, host))
     if refusal is not None:
@@ -152,7 +152,7 @@ def claim(
         seconds = RETRY if held is None else LOCK_WAIT
         postpone(connection, request.run_id, seconds=seconds, words=words, waiting_for=held)
         return refusal
-    now = time.time()
+    now = clock.now(connection)
     connection.execute(
         insert(locks),
         [{"name": lock, "run_id": request.run_id, "taken_at": now} for lock in (*request.locks, *request.domains)],

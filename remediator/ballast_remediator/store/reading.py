@@ -1,11 +1,11 @@
 """What can be asked of the store."""
 
-import time
 from typing import Any
 
 from sqlalchemy import Connection, Row, case, func, or_, select
 
 from ballast_remediator.contract import Alert, Mode, RunState, StepSpec, Target
+from ballast_remediator.store import clock
 from ballast_remediator.store.records import AuditEntry, Run, StepRecord
 from ballast_remediator.store.schema import audit, notifications, run_alerts, runs, steps
 
@@ -29,7 +29,7 @@ def due(connection: Connection, *, furthest: float, limit: int) -> tuple[tuple[s
 
     What is put off by more than ``furthest`` seconds is due as well: the clock was set back.
     """
-    now = time.time()
+    now = clock.now(connection)
     waiting = runs.c.state == RunState.AWAITING_APPROVAL
     query = (
         select(runs.c.id, runs.c.state)

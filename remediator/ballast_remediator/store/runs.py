@@ -1,6 +1,5 @@
 """How runs change. Each function is one transaction's work: the change and its audit entry, or neither."""
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
@@ -15,6 +14,7 @@ from ballast_remediator.contract import (
     Plan,
     RunState,
 )
+from ballast_remediator.store import clock
 from ballast_remediator.store.audit import append
 from ballast_remediator.store.schema import approvals, locks, runs, steps
 
@@ -54,7 +54,7 @@ def transition(
         raise NotPossible(f"there is no run {run_id}")
     if to not in TRANSITIONS[RunState(state)]:
         raise NotPossible(f"run {run_id} is {state}, from where it cannot become {to}")
-    now = time.time()
+    now = clock.now(connection)
     values: dict[str, object] = {
         "state": to,
         "reason": words,
@@ -80,7 +80,7 @@ def postpone(
 
     The reason is shown, and audited when it changed.
     """
-    now = time.time()
+    now = clock.now(connection)
     before = connection.execute(select(runs.c.reason).where(runs.c.id == run_id)).scalar()
     connection.execute(
         update(runs)
@@ -151,7 +151,7 @@ def take_over(connection: Connection, run_id: str) -> int:
     token = int(connection.execute(select(runs.c.token).where(runs.c.id == run_id)).scalar_one()) + 1
     words = "the process that ran it is gone; what it began is looked at first"
     connection.execute(
-        update(runs).where(runs.c.id == run_id).values(token=token, reason=words, updated_at=time.time())
+        update(runs).where(runs.c.id == run_id).values(token=token, reason=words, updated_at=clock.now(connection))
     )
     append(
         connection,
@@ -171,7 +171,7 @@ def intend(connection: Connection, run_id: str, token: int, ordinal: int) -> int
     connection.execute(
         update(steps)
         .where(this)
-        .values(intended_at=func.coalesce(steps.c.intended_at, time.time()), attempts=steps.c.attempts + 1)
+        .values(intended_at=func.coalesce(steps.c.intended_at, clock.now(connection)), attempts=steps.c.attempts + 1)
     )
     step = connection.execute(select(steps.c.words, steps.c.attempts, steps.c.kind, steps.c.target).where(this)).one()
     append(
@@ -189,7 +189,9 @@ def checkpoint(connection: Connection, run_id: str, token: int, ordinal: int, do
     """Writes down that a step is done. Raises `Fenced`."""
     _own(connection, run_id, token)
     this = (steps.c.run_id == run_id) & (steps.c.ordinal == ordinal)
-    connection.execute(update(steps).where(this).values(done_at=time.time(), result=done.words, facts=dict(done.facts)))
+    connection.execute(
+        update(steps).where(this).values(done_at=clock.now(connection), result=done.words, facts=dict(done.facts))
+    )
     step = connection.execute(select(steps.c.kind, steps.c.target).where(this)).one()
     append(
         connection,
@@ -225,7 +227,9 @@ def free_locks(connection: Connection, run_id: str) -> None:
         .order_by(runs.c.created_at)
         .limit(WOKEN)
     )
-    connection.execute(update(runs).where(runs.c.id.in_(longest)).values(due_at=time.time(), waiting_for=None))
+    connection.execute(
+        update(runs).where(runs.c.id.in_(longest)).values(due_at=clock.now(connection), waiting_for=None)
+    )
 
 
 def _own(connection: Connection, run_id: str, token: int) -> None:

@@ -1,12 +1,12 @@
 """What people, and the brake, set to keep runs from beginning."""
 
 import secrets
-import time
 from typing import Final
 
 from sqlalchemy import Connection, insert, or_, select, update
 
 from ballast_remediator.contract import EXECUTING, RunState, Stop, StopKind
+from ballast_remediator.store import clock
 from ballast_remediator.store.audit import append
 from ballast_remediator.store.runs import NotPossible, transition
 from ballast_remediator.store.schema import runs, stops
@@ -27,7 +27,9 @@ _IN_FORCE: Final = select(*_COLUMNS).where(stops.c.lifted_at.is_(None)).order_by
 
 def in_force(connection: Connection, *, now: float | None = None) -> tuple[Stop, ...]:
     """Every stop that is neither lifted nor over, oldest first."""
-    rows = connection.execute(_IN_FORCE.where(or_(stops.c.until.is_(None), stops.c.until > (now or time.time()))))
+    rows = connection.execute(
+        _IN_FORCE.where(or_(stops.c.until.is_(None), stops.c.until > (now or clock.now(connection))))
+    )
     return tuple(Stop(**{**row._asdict(), "kind": StopKind(row.kind)}) for row in rows)
 
 
@@ -51,7 +53,7 @@ def put(
         raise NotPossible("a freeze needs the cluster that is worked on")
     if kind is StopKind.HOLD and (cluster is None or target is None):
         raise NotPossible("a hold needs the cluster and the target that is worked on")
-    now = time.time()
+    now = clock.now(connection)
     if until is not None and until <= now:
         raise NotPossible("a stop that is over before it begins stops nothing")
     stop = Stop(secrets.token_hex(4), kind, cluster, runbook, target, person, reason, now, until)
@@ -87,7 +89,7 @@ def lift(connection: Connection, stop_id: str, *, person: str, reason: str) -> N
     row = connection.execute(_IN_FORCE.where(stops.c.id == stop_id)).one_or_none()
     if row is None:
         raise NotPossible(f"there is no stop {stop_id} in force")
-    connection.execute(update(stops).where(stops.c.id == stop_id).values(lifted_at=time.time()))
+    connection.execute(update(stops).where(stops.c.id == stop_id).values(lifted_at=clock.now(connection)))
     kind = StopKind(row.kind)
     append(
         connection,
