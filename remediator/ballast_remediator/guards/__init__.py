@@ -4,8 +4,13 @@ A guard's name is the sentence that has to be true. World guards judge what a ru
 guards judge, inside the claiming transaction, what else runs and ran.
 """
 
-from ballast_remediator.contract import Answer, Verdict
+from typing import Final
+
+from ballast_remediator.contract import Answer, Ledger, Verdict
 from kube_ballast.analysis.words import duration
+
+LONGEST_JUMP: Final = 1800.0
+"""Seconds. A clock that was set right after a start, years ahead, must not stop everything for years."""
 
 
 def allow(guard: str, reason: str) -> Answer:
@@ -26,3 +31,14 @@ def refuse(guard: str, reason: str, *, passing: bool = False) -> Answer:
 def ago(then: float, now: float) -> str:
     """How long ago that was, in words; both seconds since the epoch."""
     return f"{duration(max(0.0, now - then))} ago"
+
+
+def overstated(ledger: Ledger, within: float) -> float:
+    """Seconds by which the host's clock makes things that happened ``within`` seconds look longer ago than they are.
+
+    It was set forward since. What happened after that is not affected, and is younger than ``within`` anyway.
+    """
+    jump = ledger.jump
+    if jump is None or jump.ago >= within:
+        return 0.0
+    return min(max(0.0, jump.seconds), LONGEST_JUMP)

@@ -1,5 +1,7 @@
 """Prometheus says now that the alert fires, and nobody has silenced it."""
 
+import math
+
 from ballast_remediator.contract import AlertEvidence, Answer
 from ballast_remediator.guards import allow, refuse
 from kube_ballast.analysis.words import duration
@@ -16,6 +18,8 @@ def alert_is_true_now(evidence: AlertEvidence, *, fresh_within: float) -> Answer
         return refuse(NAME, evidence.problem, passing=True)
     if evidence.series is None:
         return refuse(NAME, f"the alert does not fire any more, or never did: {evidence.question} gives nothing")
+    if not 0 <= evidence.age < math.inf:
+        return refuse(NAME, f"Prometheus evaluated the alert {evidence.age} s ago, which is no age", passing=True)
     if evidence.age > fresh_within:
         return refuse(
             NAME,

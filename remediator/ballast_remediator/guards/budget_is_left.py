@@ -3,7 +3,7 @@
 import math
 
 from ballast_remediator.contract import Answer, Budget, ClaimRequest, Ledger
-from ballast_remediator.guards import allow, refuse
+from ballast_remediator.guards import allow, overstated, refuse
 from kube_ballast.analysis.words import duration
 
 NAME = "budget_is_left"
@@ -13,7 +13,8 @@ def budget_is_left(request: ClaimRequest, ledger: Ledger) -> Answer:
     """A run counts from when it began, however it ended."""
     budget = request.terms.budget
     target = request.target
-    begun = ledger.begun(target.cluster, target.runbook, ledger.now - budget.window)
+    since = ledger.now - budget.window - overstated(ledger, budget.window)
+    begun = ledger.begun(target.cluster, target.runbook, since)
     most = allowance(budget, request.population)
     words = (
         f"{begun} of {most} runs of {target.runbook} began in {target.cluster} within {duration(budget.window)} "
@@ -21,6 +22,8 @@ def budget_is_left(request: ClaimRequest, ledger: Ledger) -> Answer:
     )
     if begun < most:
         return allow(NAME, words)
+    if most == 0:
+        return refuse(NAME, f"{words}: the budget allows none, whatever happens. Is it meant to?")
     return refuse(NAME, f"{words}: the budget is used up. Find out why it takes so many before you raise it")
 
 
@@ -29,7 +32,7 @@ def allowance(budget: Budget, population: int) -> int:
     limits = [] if budget.runs is None else [budget.runs]
     if budget.percent is not None:
         limits.append(math.floor(population * budget.percent / 100))
-    return min(limits, default=0)
+    return max(0, min(limits, default=0))
 
 
 def _basis(budget: Budget, population: int) -> str:

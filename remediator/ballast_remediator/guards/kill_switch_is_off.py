@@ -9,7 +9,11 @@ NAME = "kill_switch_is_off"
 def kill_switch_is_off(request: ClaimRequest, ledger: Ledger) -> Answer:
     """Set with `ballastctl stop`, or by the file that the configuration names, which needs no database."""
     if ledger.kill_switch_file is not None:
-        return refuse(NAME, f"the file {ledger.kill_switch_file} is there: nothing runs until somebody removes it")
+        return refuse(
+            NAME,
+            f"the kill switch's file {ledger.kill_switch_file} is there, or cannot be looked at: nothing runs until "
+            "somebody removes it",
+        )
     for stop in ledger.stops(request.target):
         if stop.kind is StopKind.KILL_SWITCH:
             return refuse(
