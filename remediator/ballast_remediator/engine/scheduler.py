@@ -12,6 +12,7 @@ import structlog
 from ballast_remediator.config import EngineSettings
 from ballast_remediator.contract import Runbook, RunState
 from ballast_remediator.engine.execution import Executor
+from ballast_remediator.engine.followup import FollowUp
 from ballast_remediator.engine.intake import Intake
 from ballast_remediator.engine.judging import Judge
 from ballast_remediator.engine.planning import Planner, Policies
@@ -72,6 +73,7 @@ class Engine:
         )
         self._planner = Planner(store, judge, policies, surroundings, settings)
         self._executor = Executor(store, runbooks, review, surroundings, self._stopping)
+        self._follow_up = FollowUp(store, judge, policies, surroundings)
         self._pool = ThreadPoolExecutor(max_workers=settings.workers, thread_name_prefix="run")
         self._thread = threading.Thread(target=self._loop, name="engine", daemon=True)
         self._looked_at = time.monotonic()
@@ -119,6 +121,7 @@ class Engine:
                     self._due.set()
                 for run_id, state in self._store.read(reading.due, furthest=FURTHEST, limit=AT_ONCE):
                     self._move(run_id, state)
+                self._follow_up.begin()
             except StoreUnavailable as error:
                 self._problem = str(error)
                 log.warning("engine_waits", reason=self._problem)

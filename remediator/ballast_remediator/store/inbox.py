@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import Connection, and_, bindparam, func, insert, select, update
 
 from ballast_remediator.contract import Alert, RunState, StopKind, Target
-from ballast_remediator.store import clock, stops
+from ballast_remediator.store import clock, shadow, stops
 from ballast_remediator.store.audit import append
 from ballast_remediator.store.records import Notification
 from ballast_remediator.store.runs import transition
@@ -115,6 +115,8 @@ class _Filing:
         self._braked = next((one for one in stops.in_force(connection) if one.kind is StopKind.BRAKE), None)
 
     def file(self, finding: Finding, target: Target) -> None:
+        if not finding.alert.firing:
+            shadow.resolved(self._connection, target, finding.alert.fingerprint)
         this_target = {"cluster_": target.cluster, "runbook_": target.runbook, "target_": target.name}
         open_run = self._connection.execute(_OPEN_RUN, this_target).one_or_none()
         if open_run is not None:

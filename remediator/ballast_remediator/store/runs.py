@@ -14,7 +14,7 @@ from ballast_remediator.contract import (
     Plan,
     RunState,
 )
-from ballast_remediator.store import clock
+from ballast_remediator.store import clock, shadow
 from ballast_remediator.store.audit import append
 from ballast_remediator.store.schema import approvals, locks, runs, steps
 
@@ -121,7 +121,9 @@ def keep_plan(
     In `QUEUED` the policy itself approved this hash, or a person did and it is still the same: only then the risks
     that were accepted stay accepted.
     """
-    before = connection.execute(select(runs.c.approved_hash, runs.c.acknowledged).where(runs.c.id == run_id)).one()
+    before = connection.execute(
+        select(runs.c.approved_hash, runs.c.acknowledged, runs.c.alert).where(runs.c.id == run_id)
+    ).one()
     as_approved = to is RunState.QUEUED and before.approved_hash == plan_hash
     if to is RunState.AWAITING_APPROVAL:
         # Who approved another plan, or one that was approved and did not come to begin, has to look again.
@@ -144,6 +146,8 @@ def keep_plan(
         approvers=approvers if approvers is None else list(approvers),
         preapproved_by=preapproved_by if preapproved_by is None else list(preapproved_by),
     )
+    if to is RunState.SHADOWED:
+        shadow.follow(connection, run_id, before.alert["fingerprint"])
 
 
 def take_over(connection: Connection, run_id: str) -> int:

@@ -171,6 +171,28 @@ preapprovals = Table(
     Column("revoked_at", Float),
 )
 
+shadows = Table(
+    "shadows",
+    metadata,
+    Column("run_id", String, ForeignKey("runs.id"), primary_key=True),
+    Column("fingerprint", String, nullable=False),
+    Column("since", Float, nullable=False),
+    Column("resolved_at", Float),
+    Column("next_look_at", Float),
+    Column("looks", JSON, nullable=False),
+    Column("mark", String),
+    Column("marked_by", String),
+    Column("mark_reason", Text),
+)
+Index("ix_shadows_since", shadows.c.since)
+Index("ix_shadows_next_look_at", shadows.c.next_look_at)
+Index(
+    "ix_shadows_unresolved",
+    shadows.c.fingerprint,
+    sqlite_where=text("resolved_at IS NULL"),
+    postgresql_where=text("resolved_at IS NULL"),
+)
+
 audit = Table(
     "audit",
     metadata,
