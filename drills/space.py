@@ -19,7 +19,8 @@ from drills.filling import client, fill
 from drills.stack import EtcdCluster, Scrape, Service, Stack, mountpoint
 from kube_ballast.clients.errors import ClientError
 from kube_ballast.clients.prometheus import Prometheus
-from kube_ballast.clients.remediator import Remediator, Run
+from kube_ballast.clients.remediator import Remediator
+from kube_ballast.clients.remediator_types import Run
 from kube_ballast.config import HttpConfig
 from tools.mixin import build
 

@@ -2,27 +2,22 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import wraps
 from pathlib import Path
-from typing import Concatenate, ParamSpec
 
 import click
 from pydantic import TypeAdapter, ValidationError
 
 from ballast_remediator.contract import RunState
-from ballastctl import words
+from ballastctl import preapprovals, stops, words
+from ballastctl.connection import Connection, connected, output_option, reason_option, say
 from ballastctl.etcd import etcd
-from ballastctl.exits import EXIT_REFUSED, EXIT_UNKNOWN, EXIT_UNREACHABLE, fail
+from ballastctl.exits import EXIT_REFUSED, fail
 from ballastctl.token import token
 from kube_ballast import __version__
-from kube_ballast.clients.errors import ClientError, Conflict, Denied, Timeout, Unavailable
-from kube_ballast.clients.remediator import Remediator, Run, RunSummary
+from kube_ballast.clients.remediator import Remediator
+from kube_ballast.clients.remediator_types import Run, RunSummary
 from kube_ballast.config import HttpConfig, TLSFiles
-
-P = ParamSpec("P")
 
 _EPILOG = """\b
 Exit codes (`ballastctl etcd space --help` tells its own):
@@ -32,14 +27,6 @@ Exit codes (`ballastctl etcd space --help` tells its own):
   3  the remediator cannot be reached or cannot answer; nothing was changed
   4  no answer came in time: whether the decision counts is unknown, look with `ballastctl show`
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """The remediator that is spoken to; ``timeout`` is seconds for each request."""
-
-    remediator: Remediator
-    timeout: float
 
 
 @click.group(epilog=_EPILOG, context_settings={"max_content_width": 100, "auto_envvar_prefix": "BALLAST"})
@@ -60,7 +47,7 @@ class Connection:
 @click.version_option(__version__, prog_name="ballastctl")
 @click.pass_context
 def main(context: click.Context, url: str, token_file: Path | None, ca_file: Path | None, timeout: float) -> None:
-    """Looks at the remediator's runs and decides on them; shows what fills an etcd.
+    """Looks at the remediator's runs, decides on them, stops them; shows what fills an etcd.
 
     Colours appear on terminals only, and not at all with NO_COLOR set.
     """
@@ -74,71 +61,58 @@ def main(context: click.Context, url: str, token_file: Path | None, ca_file: Pat
     context.obj = Connection(Remediator(config), timeout)
 
 
-main.add_command(token)
-main.add_command(etcd)
-
-
-def _connected(command: Callable[Concatenate[Connection, P], None]) -> Callable[P, None]:
-    """Gives a command its connection, and turns what can go wrong with it into words and exit codes."""
-
-    @wraps(command)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            command(click.get_current_context().ensure_object(Connection), *args, **kwargs)
-        except Conflict as error:
-            fail(error.message, EXIT_REFUSED)
-        except Denied as error:
-            fail(f"{error}. Check --token-file (BALLAST_TOKEN_FILE) and the token's role", EXIT_REFUSED)
-        except Unavailable as error:
-            fail(f"{error}. Is --url (BALLAST_URL) right, and the remediator running?", EXIT_UNREACHABLE)
-        except Timeout as error:
-            fail(str(error), EXIT_UNKNOWN)
-        except ClientError as error:
-            fail(str(error), EXIT_UNREACHABLE)
-
-    return wrapped
-
-
-_output = click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
-_reason = click.option("--reason", required=True, help="Why, in words; it goes into the audit.")
+for _command in (
+    token,
+    etcd,
+    stops.stop,
+    stops.freeze,
+    stops.hold,
+    stops.lift,
+    stops.stops,
+    preapprovals.preapprove,
+    preapprovals.preapprovals,
+    preapprovals.revoke,
+):
+    main.add_command(_command)
 
 
 @main.command()
 @click.option("--state", type=click.Choice([state.value for state in RunState]), help="Only runs in this state.")
 @click.option("--limit", type=click.IntRange(1, 500), default=20, show_default=True, help="At most so many.")
-@_output
-@_connected
+@output_option
+@connected
 def runs(connection: Connection, state: str | None, limit: int, output: str) -> None:
     """Lists runs, the newest first."""
     found = connection.remediator.runs(limit=limit, state=state, timeout=connection.timeout)
     if output == "json":
         click.echo(TypeAdapter(tuple[RunSummary, ...]).dump_json(found, indent=2))
         return
+    say(stops.warnings(connection))
     columns = words.terminal_width() if sys.stdout.isatty() else None
-    _say(words.table(found, now=datetime.now(UTC), columns=columns))
+    say(words.table(found, now=datetime.now(UTC), columns=columns))
 
 
 @main.command()
 @click.argument("run_id", metavar="RUN")
-@_output
-@_connected
+@output_option
+@connected
 def show(connection: Connection, run_id: str, output: str) -> None:
     """Shows a run: plan, guards, steps and what happened."""
     run = connection.remediator.run(run_id, timeout=connection.timeout)
     if output == "json":
         click.echo(TypeAdapter(Run).dump_json(run, indent=2))
         return
-    _say(words.details(run, now=datetime.now(UTC)))
+    say(words.details(run, now=datetime.now(UTC)))
 
 
 @main.command()
 @click.argument("run_id", metavar="RUN")
-@_reason
+@reason_option
 @click.option(
     "--acknowledge", multiple=True, metavar="GUARD", help="Accept the risk that this guard names. Repeatable."
 )
 @click.option("--plan-hash", help="Approve the plan of this hash without being asked; needed without a terminal.")
-@_connected
+@connected
 def approve(
     connection: Connection, run_id: str, reason: str, acknowledge: tuple[str, ...], plan_hash: str | None
 ) -> None:
@@ -151,13 +125,16 @@ def approve(
     run = connection.remediator.approve(
         run_id, plan_hash=plan_hash, reason=reason, acknowledge=acknowledge, timeout=connection.timeout
     )
-    click.echo(f"run {run.id} is approved and now {run.state}; follow it with: ballastctl show {run.id}")
+    if run.state == RunState.AWAITING_APPROVAL:
+        click.echo(f"run {run.id} is {words.approvals(run)}")
+    else:
+        click.echo(f"run {run.id} is approved and now {run.state}; follow it with: ballastctl show {run.id}")
 
 
 @main.command()
 @click.argument("run_id", metavar="RUN")
-@_reason
-@_connected
+@reason_option
+@connected
 def reject(connection: Connection, run_id: str, reason: str) -> None:
     """Rejects a run's plan, or cancels a run that has not begun."""
     run = connection.remediator.reject(run_id, reason=reason, timeout=connection.timeout)
@@ -166,8 +143,8 @@ def reject(connection: Connection, run_id: str, reason: str) -> None:
 
 @main.command()
 @click.argument("run_id", metavar="RUN")
-@_reason
-@_connected
+@reason_option
+@connected
 def resolve(connection: Connection, run_id: str, reason: str) -> None:
     """Frees the target of a run whose outcome is unknown. Look at the cluster first."""
     run = connection.remediator.resolve(run_id, reason=reason, timeout=connection.timeout)
@@ -183,7 +160,7 @@ def _asked(connection: Connection, run_id: str, acknowledge: tuple[str, ...]) ->
     run = connection.remediator.run(run_id, timeout=connection.timeout)
     if run.state != RunState.AWAITING_APPROVAL or run.plan_hash is None:
         fail(f"run {run.id} is {run.state}, not waiting for approval", EXIT_REFUSED)
-    _say(words.details(run, now=datetime.now(UTC)))
+    say(words.details(run, now=datetime.now(UTC)))
     missing = [guard for guard in run.to_acknowledge if guard not in acknowledge]
     if missing:
         options = " ".join(f"--acknowledge {guard}" for guard in missing)
@@ -192,7 +169,3 @@ def _asked(connection: Connection, run_id: str, acknowledge: tuple[str, ...]) ->
     if not click.confirm("Run this plan?"):
         fail("not approved", EXIT_REFUSED)
     return run.plan_hash
-
-
-def _say(lines: Iterable[str]) -> None:
-    click.echo("\n".join(lines))

@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from kube_ballast.analysis.words import duration
-from kube_ballast.clients.remediator import Plan, Run, RunSummary, Step
+from kube_ballast.clients.remediator_types import Plan, Run, RunSummary, Step
 
 _COLOURS: Final = {
     "succeeded": "green",
@@ -19,6 +19,7 @@ _COLOURS: Final = {
     "verifying": "cyan",
 }
 _VERDICTS: Final = {"allow": ("ok ", "green"), "ask": ("ASK", "yellow"), "refuse": ("NO ", "red")}
+_NUMBERS: Final = {2: "two", 3: "three", 4: "four", 5: "five"}
 _NARROWEST: Final = 20
 
 
@@ -76,10 +77,39 @@ def details(run: Run, *, now: datetime) -> Iterator[str]:
     if run.state == "awaiting_approval" and run.expires_at is not None:
         left = (run.expires_at - now).total_seconds()
         yield f"  the plan lapses in {duration(left)}" if left > 0 else "  the plan has lapsed"
+    if run.state == "awaiting_approval" or run.approvals:
+        yield click.style(f"  {approvals(run)}", fg="yellow" if run.state == "awaiting_approval" else None)
+        for one in run.approvals:
+            yield f"    {one.person} {_when(one.at, now)}: {clean(one.reason)}"
     if run.plan is not None:
         yield from plan(run, run.plan, now=now)
     if run.timeline:
         yield from _section("Timeline", _timeline(run))
+
+
+def approvals(run: Run) -> str:
+    """Who has approved the plan, how many more it takes, and who may."""
+    given = [one.person for one in run.approvals]
+    said = f"approved by {_listed(given)}" if given else ""
+    left = run.approvals_needed - len(given)
+    if left <= 0 or run.state != "awaiting_approval":
+        return said
+    if given:
+        people = "one more, a different person" if left == 1 else f"{_count(left)} more, different people"
+        said += f"; waits for {people}"
+    else:
+        said = "waits for one person" if left == 1 else f"waits for {_count(left)} different people"
+    may = None if run.approvers is None else [name for name in run.approvers if name not in given]
+    return f"{said} ({'whoever has the role approver or admin' if may is None else _listed(may, 'or')})"
+
+
+def _listed(names: Sequence[str], last: str = "and") -> str:
+    *others, final = map(clean, names)
+    return f"{', '.join(others)} {last} {final}" if others else final
+
+
+def _count(number: int) -> str:
+    return _NUMBERS.get(number, str(number))
 
 
 def plan(run: Run, content: Plan, *, now: datetime) -> Iterator[str]:

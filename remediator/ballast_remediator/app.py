@@ -18,9 +18,9 @@ from ballast_remediator.metrics import Metrics
 from ballast_remediator.runbooks import lock
 from ballast_remediator.store.database import Store
 from ballast_remediator.tokens import Tokens
-from ballast_remediator.web import access, errors, health, ingest, runs
+from ballast_remediator.web import access, errors, health, ingest, preapprovals, runs, stops
 from ballast_remediator.web.admission import admission, refusal
-from ballast_remediator.web.services import Engine, Problem, Services, attach
+from ballast_remediator.web.services import Engine, Known, Problem, Services, attach
 from kube_ballast import __version__, configfile
 from kube_ballast.wsgi import Service
 
@@ -54,10 +54,11 @@ def create_app(config: Config, *, engine: Engine, store: Store) -> Flask:
         static_folder=None,
     )
     app.config["MAX_CONTENT_LENGTH"] = config.limits.body_bytes
-    attach(app, Services(store, engine, tokens, metrics))
+    known = Known({name: frozenset(etcd.name for etcd in one.etcd) for name, one in config.clusters.items()})
+    attach(app, Services(store, engine, tokens, metrics, known))
     app.before_request(access.before_request)
     errors.register(app)
-    for module in (ingest, runs, health):
+    for module in (ingest, runs, stops, preapprovals, health):
         app.register_api(module.api)
     document = _document(app)
 

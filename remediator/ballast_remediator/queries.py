@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ballast_remediator.contract import Mode, Plan, RunState, Scalar, Verdict
+from ballast_remediator.contract import Mode, Plan, RunState, Scalar, Stop, StopKind, Verdict
 from ballast_remediator.store import reading
 from ballast_remediator.store.database import Store
-from ballast_remediator.store.records import AuditEntry, Run, StepRecord
+from ballast_remediator.store.records import Approval, AuditEntry, Preapproval, Run, StepRecord
 
 
 class View(BaseModel):
@@ -93,6 +93,15 @@ class StepView(View):
     facts: Mapping[str, Scalar]
 
 
+class ApprovalView(View):
+    """One person's approval of the plan as it is."""
+
+    person: str
+    at: datetime
+    reason: str
+    acknowledged: tuple[str, ...]
+
+
 class TimelineEntry(View):
     """One entry of the audit."""
 
@@ -111,8 +120,60 @@ class RunDetail(RunSummary):
     plan_hash: str | None = Field(description="What an approval names.")
     to_acknowledge: tuple[str, ...] = Field(description="Guards whose risk an approval has to accept by name.")
     acknowledged: tuple[str, ...] = Field(description="Guards whose risk the approver accepted.")
+    approvals: tuple[ApprovalView, ...] = Field(description="Who approved this very plan, the first one first.")
+    approvals_needed: int = Field(description="How many different people it takes.")
+    approvers: tuple[str, ...] | None = Field(
+        description="Who may approve it, as the policy says; null is everybody whose token is good for it."
+    )
     steps: tuple[StepView, ...] = Field(description="Empty until the run begins.")
     timeline: tuple[TimelineEntry, ...]
+
+
+class StopView(View):
+    """One stop that is in force."""
+
+    id: str
+    kind: StopKind
+    cluster: str | None = Field(description="null: every one; so with `runbook` and `target`.")
+    runbook: str | None
+    target: str | None
+    scope: str = Field(description="What it covers, in words.")
+    person: str = Field(description="Who set it; a brake is set by the intake.")
+    reason: str
+    set_at: datetime
+    until: datetime | None = Field(description="null: until somebody lifts it.")
+
+
+class Stops(View):
+    """The oldest first."""
+
+    stops: tuple[StopView, ...]
+    kill_switch_file: str | None = Field(
+        description="The path of the kill switch's file on the remediator's host, while it exists: nothing runs then."
+    )
+
+
+class PreapprovalView(View):
+    """One person's approval beforehand."""
+
+    id: str
+    cluster: str
+    runbook: str
+    runbook_digest: str
+    targets: tuple[str, ...]
+    limits: Mapping[str, float] = Field(description="Each has to stand in the plan, and not above this.")
+    acknowledged: tuple[str, ...] = Field(description="Guards whose risk is accepted by name.")
+    person: str
+    reason: str
+    given_at: datetime
+    until: datetime
+    problem: str | None = Field(description="Why it approves nothing as things are; null while it does.")
+
+
+class Preapprovals(View):
+    """The oldest first."""
+
+    preapprovals: tuple[PreapprovalView, ...]
 
 
 def runs(store: Store, *, limit: int, state: RunState | None) -> Runs:
@@ -140,6 +201,9 @@ def run(store: Store, run_id: str) -> RunDetail | None:
         plan_hash=found.plan_hash,
         to_acknowledge=() if plan is None else plan.acknowledgements,
         acknowledged=tuple(sorted(found.acknowledged)),
+        approvals=tuple(map(_approval, store.read(reading.approvals_of, found))),
+        approvals_needed=found.approvals_needed,
+        approvers=found.approvers,
         steps=tuple(map(_step, store.read(reading.steps_of, run_id))),
         timeline=tuple(map(_entry, store.read(reading.timeline, run_id))),
     )
@@ -180,6 +244,36 @@ def _step(step: StepRecord) -> StepView:
         result=step.result,
         facts=step.facts,
     )
+
+
+def stop(one: Stop) -> StopView:
+    """As the API shows it."""
+    return StopView(
+        **{
+            **asdict(one),
+            "scope": one.scope,
+            "set_at": _time(one.set_at),
+            "until": _maybe(one.until),
+        }
+    )
+
+
+def preapproval(one: Preapproval, reviewed: Mapping[str, str]) -> PreapprovalView:
+    """As the API shows it; ``reviewed`` are the digests of the runbooks that may run."""
+    as_given = reviewed.get(one.runbook) == one.runbook_digest
+    changed = f"{one.runbook} is not the one that was approved any more: its source has changed since"
+    return PreapprovalView(
+        **{
+            **asdict(one),
+            "given_at": _time(one.given_at),
+            "until": _time(one.until),
+            "problem": None if as_given else changed,
+        }
+    )
+
+
+def _approval(one: Approval) -> ApprovalView:
+    return ApprovalView(person=one.person, at=_time(one.at), reason=one.reason, acknowledged=one.acknowledged)
 
 
 def _entry(entry: AuditEntry) -> TimelineEntry:

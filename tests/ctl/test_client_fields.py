@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from ballast_remediator import queries
-from kube_ballast.clients import remediator
+from kube_ballast.clients import remediator_types as remediator
 
 PAIRS = [
     (queries.RunDetail, remediator.Run),
@@ -17,7 +17,11 @@ PAIRS = [
     (queries.PlannedStep, remediator.PlannedStep),
     (queries.StepView, remediator.Step),
     (queries.GuardAnswer, remediator.GuardAnswer),
+    (queries.ApprovalView, remediator.Approval),
     (queries.TimelineEntry, remediator.TimelineEntry),
+    (queries.StopView, remediator.Stop),
+    (queries.Stops, remediator.Stops),
+    (queries.PreapprovalView, remediator.Preapproval),
 ]
 
 

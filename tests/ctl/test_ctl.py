@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from ballast_remediator.contract import ClaimRequest, Done, RunState
-from ballast_remediator.store import reading, runs
+from ballast_remediator.contract import Done, RunState
+from ballast_remediator.store import decisions, ledger, reading, runs
 from ballast_remediator.store.database import Store
 from ballast_remediator.tokens import Role, Tokens
 from ballastctl.cli import main
+from tests.remediator.guards.book import request
 from tests.remediator.web.setting import PLAN, PLAN_HASH, TARGET, Site
 
 Ctl = Callable[..., Result]
@@ -69,8 +70,8 @@ def test_steps_show_how_far_they_came(ctl: Ctl, store: Store, run_id: str) -> No
 
 
 def begin(store: Store, run_id: str) -> None:
-    request = ClaimRequest(run_id, TARGET, PLAN_HASH, ("control-plane",), float("inf"))
-    token = store.write(runs.claim, request, PLAN, [])
+    wanted = request(run_id=run_id, target=TARGET, plan_hash=PLAN_HASH)
+    token = store.write(ledger.claim, wanted, PLAN, [], ledger.Host())
     assert isinstance(token, int)
     store.write(runs.intend, run_id, token, 1)
     store.write(runs.checkpoint, run_id, token, 1, Done("64 MiB kept"))
@@ -78,7 +79,7 @@ def begin(store: Store, run_id: str) -> None:
 
 
 def test_words_from_outside_do_not_drive_the_terminal(ctl: Ctl, store: Store, run_id: str) -> None:
-    store.write(runs.reject, run_id, person="x", reason="\x1b[2J\rgone\nfor good")
+    store.write(decisions.reject, run_id, person="x", reason="\x1b[2J\rgone\nfor good")
     for command in (("runs",), ("show", run_id)):
         shown = ctl(*command).output
         assert " [2J gone for good" in shown

@@ -13,109 +13,13 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from kube_ballast.clients.errors import BadResponse, ClientError, Conflict, Timeout, Unavailable
 from kube_ballast.clients.http import Answer, HttpClient
+from kube_ballast.clients.remediator_types import Preapproval, Run, RunSummary, Stop, Stops
 from kube_ballast.config import HttpConfig
 
 T = TypeVar("T")
-Scalar = str | int | float | bool | None
 _RUNS: Final = "/api/v1/runs"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunSummary:
-    """One run in a list. Times are aware; None where it has not come to that."""
-
-    id: str
-    cluster: str
-    runbook: str
-    target: str
-    state: str
-    reason: str
-    created_at: datetime
-    updated_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    expires_at: datetime | None
-    resolved_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Alert:
-    """The alert that opened a run."""
-
-    fingerprint: str
-    labels: Mapping[str, str]
-    annotations: Mapping[str, str]
-    starts_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class GuardAnswer:
-    """``verdict`` is ``allow``, ``ask`` or ``refuse``."""
-
-    guard: str
-    verdict: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedStep:
-    """One step as the plan has it; ``ordinal`` counts from 1."""
-
-    ordinal: int
-    kind: str
-    target: str
-    words: str
-    params: Mapping[str, Scalar]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a run is going to do, or did."""
-
-    summary: str
-    because: tuple[str, ...]
-    steps: tuple[PlannedStep, ...]
-    limits: Mapping[str, Scalar]
-    answers: tuple[GuardAnswer, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """How far one step came."""
-
-    ordinal: int
-    kind: str
-    target: str
-    words: str
-    attempts: int
-    intended_at: datetime | None
-    done_at: datetime | None
-    result: str | None
-    facts: Mapping[str, Scalar]
-
-
-@dataclass(frozen=True, slots=True)
-class TimelineEntry:
-    """One entry of a run's audit."""
-
-    at: datetime
-    event: str
-    actor: str
-    words: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run(RunSummary):
-    """One run with all that led to where it is; ``plan_hash`` is what an approval names."""
-
-    alert: Alert
-    mode: str | None
-    plan: Plan | None
-    plan_hash: str | None
-    to_acknowledge: tuple[str, ...]
-    acknowledged: tuple[str, ...]
-    steps: tuple[Step, ...]
-    timeline: tuple[TimelineEntry, ...]
+_STOPS: Final = "/api/v1/stops"
+_PREAPPROVALS: Final = "/api/v1/preapprovals"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +31,17 @@ class _Problem(BaseModel):
     error: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Preapprovals:
+    preapprovals: tuple[Preapproval, ...]
+
+
 _LIST = TypeAdapter(_Runs)
 _ONE = TypeAdapter(Run)
+_ALL_STOPS = TypeAdapter(Stops)
+_STOP = TypeAdapter(Stop)
+_ALL_PREAPPROVALS = TypeAdapter(_Preapprovals)
+_PREAPPROVAL = TypeAdapter(Preapproval)
 _REQUEST: TypeAdapter[Mapping[str, object]] = TypeAdapter(Mapping[str, object])
 
 
@@ -150,7 +63,7 @@ class Remediator:
 
     def run(self, run_id: str, *, timeout: float) -> Run:
         """One run. Raises Conflict when there is none of that id."""
-        return self._read(_ONE, self._http.get(_path(run_id), timeout=timeout), acted=False)
+        return self._read(_ONE, self._http.get(_path(_RUNS, run_id), timeout=timeout), acted=False)
 
     def approve(self, run_id: str, *, plan_hash: str, reason: str, acknowledge: Sequence[str], timeout: float) -> Run:
         """Lets exactly the plan of that hash run."""
@@ -165,10 +78,70 @@ class Remediator:
         """Frees the target of a run whose outcome is unknown, after a person looked."""
         return self._decide(run_id, "resolve", {"reason": reason}, timeout)
 
+    def stops(self, *, timeout: float) -> Stops:
+        """What keeps runs from beginning now."""
+        return self._read(_ALL_STOPS, self._http.get(_STOPS, timeout=timeout), acted=False)
+
+    def stop(
+        self,
+        kind: str,
+        *,
+        reason: str,
+        cluster: str | None = None,
+        runbook: str | None = None,
+        target: str | None = None,
+        seconds: float | None = None,
+        timeout: float,
+    ) -> Stop:
+        """Sets a stop; what is None it covers whatever that is. Without ``seconds`` until somebody lifts it."""
+        scope = {"cluster": cluster, "runbook": runbook, "target": target}
+        content = {"kind": kind, "reason": reason, "seconds": seconds, **scope}
+        return self._post(_STOP, _STOPS, content, timeout)
+
+    def lift(self, stop_id: str, *, reason: str, timeout: float) -> Stop:
+        """Lifts a stop; the answer is the one that was lifted."""
+        return self._post(_STOP, f"{_path(_STOPS, stop_id)}/lift", {"reason": reason}, timeout)
+
+    def preapprovals(self, *, timeout: float) -> tuple[Preapproval, ...]:
+        """Those that are neither revoked nor over, oldest first."""
+        return self._read(_ALL_PREAPPROVALS, self._http.get(_PREAPPROVALS, timeout=timeout), acted=False).preapprovals
+
+    def preapprove(
+        self,
+        *,
+        cluster: str,
+        runbook: str,
+        targets: Sequence[str],
+        limits: Mapping[str, float],
+        acknowledge: Sequence[str],
+        reason: str,
+        until: datetime | None = None,
+        seconds: float | None = None,
+        timeout: float,
+    ) -> Preapproval:
+        """Approves beforehand, until then or for so long: one of the two."""
+        content = {
+            "cluster": cluster,
+            "runbook": runbook,
+            "targets": list(targets),
+            "limits": dict(limits),
+            "acknowledge": list(acknowledge),
+            "reason": reason,
+            "until": until,
+            "seconds": seconds,
+        }
+        return self._post(_PREAPPROVAL, _PREAPPROVALS, content, timeout)
+
+    def revoke(self, preapproval_id: str, *, reason: str, timeout: float) -> Preapproval:
+        """Takes a pre-approval back; the answer is the one that was taken back."""
+        return self._post(_PREAPPROVAL, f"{_path(_PREAPPROVALS, preapproval_id)}/revoke", {"reason": reason}, timeout)
+
     def _decide(self, run_id: str, what: str, content: Mapping[str, object], timeout: float) -> Run:
-        body = _REQUEST.dump_json(content)
-        answer = self._http.request("POST", f"{_path(run_id)}/{what}", timeout=timeout, body=body)
-        return self._read(_ONE, answer, acted=True)
+        return self._post(_ONE, f"{_path(_RUNS, run_id)}/{what}", content, timeout)
+
+    def _post(self, adapter: TypeAdapter[T], path: str, content: Mapping[str, object], timeout: float) -> T:
+        answer = self._http.request("POST", path, timeout=timeout, body=_REQUEST.dump_json(content))
+        return self._read(adapter, answer, acted=True)
 
     def _read(self, adapter: TypeAdapter[T], answer: Answer, *, acted: bool) -> T:
         if answer.status != 200:  # noqa: PLR2004 (the one status of success)
@@ -193,5 +166,5 @@ class Remediator:
         return BadResponse(self.url, f"answered {answer.status}: {words}")
 
 
-def _path(run_id: str) -> str:
-    return f"{_RUNS}/{quote(run_id, safe='')}"
+def _path(collection: str, one: str) -> str:
+    return f"{collection}/{quote(one, safe='')}"

@@ -15,6 +15,10 @@ class Review:
         self.digests = {name: digest(runbook) for name, runbook in runbooks.items()}
         self._reviewed = reviewed
 
+    def unobjected(self) -> Mapping[str, str]:
+        """The digests of the runbooks that may do something now, by their names."""
+        return {name: digest for name, digest in self.digests.items() if self.objection(name) is None}
+
     def objection(self, name: str) -> str | None:
         """Why the runbook ``name`` may do nothing now, in words; None when its source was reviewed."""
         if self.digests[name] == self._reviewed.get(name):

@@ -61,8 +61,8 @@ class Engine:
         self._busy_lock = threading.Lock()
         self._working: set[Future[None]] = set()
         self._intake = Intake(store, runbooks, alertmanagers, policies, reopen_after=settings.reopen_after)
-        review = Review(runbooks, reviewed)
-        surroundings = Surroundings(settings.kill_switch_file)
+        self._review = review = Review(runbooks, reviewed)
+        self._surroundings = surroundings = Surroundings(settings.kill_switch_file)
         judge = Judge(
             store,
             runbooks=runbooks,
@@ -107,6 +107,14 @@ class Engine:
     def ignored_alerts(self) -> int:
         """Alerts received since the start that no run answers; the log and the audit say why."""
         return self._intake.ignored
+
+    def kill_switch_file(self) -> str | None:
+        """The path of the kill switch's file while it exists."""
+        return self._surroundings.kill_switch_file()
+
+    def runbooks(self) -> Mapping[str, str]:
+        """The digests of the runbooks that may run, by their names."""
+        return self._review.unobjected()
 
     def _loop(self) -> None:
         while not self._stopping.is_set():

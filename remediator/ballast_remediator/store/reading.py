@@ -6,8 +6,8 @@ from sqlalchemy import Connection, Row, case, func, or_, select
 
 from ballast_remediator.contract import Alert, Mode, RunState, StepSpec, Target
 from ballast_remediator.store import clock
-from ballast_remediator.store.records import AuditEntry, Run, StepRecord
-from ballast_remediator.store.schema import audit, notifications, run_alerts, runs, steps
+from ballast_remediator.store.records import Approval, AuditEntry, Run, StepRecord
+from ballast_remediator.store.schema import approvals, audit, notifications, run_alerts, runs, steps
 
 
 def run(connection: Connection, run_id: str) -> Run | None:
@@ -61,6 +61,13 @@ def steps_of(connection: Connection, run_id: str) -> tuple[StepRecord, ...]:
         )
         for row in rows
     )
+
+
+def approvals_of(connection: Connection, run: Run) -> tuple[Approval, ...]:
+    """Who approved the run's plan as it is, the first one first."""
+    this = (approvals.c.run_id == run.id) & (approvals.c.plan_hash == run.plan_hash)
+    rows = connection.execute(select(approvals).where(this).order_by(approvals.c.at))
+    return tuple(Approval(row.person, row.at, row.reason, tuple(row.acknowledged)) for row in rows)
 
 
 def timeline(connection: Connection, run_id: str) -> tuple[AuditEntry, ...]:

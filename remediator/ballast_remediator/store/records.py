@@ -57,6 +57,16 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Approval:
+    """One person's approval of a plan. ``at`` is seconds since the epoch."""
+
+    person: str
+    at: float
+    reason: str
+    acknowledged: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Preapproval:
     """One person's approval beforehand. Times are seconds since the epoch."""
 

@@ -52,8 +52,8 @@ def person() -> str:
 
 _WORDS: Final = {
     Right.INGEST: "send notifications: that takes a token of its own, with the role ingest",
-    Right.READ: "read runs: that takes viewer, approver or admin",
-    Right.DECIDE: "approve, reject or resolve: that takes approver or admin",
+    Right.READ: "read: that takes viewer, approver or admin",
+    Right.DECIDE: "decide: that takes approver or admin",
 }
 
 

@@ -4,6 +4,7 @@ from typing import Final
 
 from flask import Flask, Response
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from werkzeug.exceptions import HTTPException, InternalServerError, RequestEntityTooLarge
 
 from ballast_remediator.store.runs import NotPossible
@@ -38,13 +39,16 @@ def http(error: HTTPException) -> Response:
 
 def invalid(error: ValidationError) -> Response:
     """What does not fit a model of the API."""
-    words = "; ".join(
-        f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}"
-        if mistake["loc"]
-        else "the body must be a JSON object, sent with 'Content-Type: application/json'"
-        for mistake in error.errors(include_url=False)
-    )
-    return answer(Problem(error=words), 400)
+    return answer(Problem(error="; ".join(map(_mistake, error.errors(include_url=False)))), 400)
+
+
+def _mistake(mistake: ErrorDetails) -> str:
+    words = mistake["msg"].removeprefix("Value error, ")
+    if mistake["loc"]:
+        return f"{'.'.join(map(str, mistake['loc']))}: {words}"
+    if mistake["type"] == "value_error":
+        return words
+    return "the body must be a JSON object, sent with 'Content-Type: application/json'"
 
 
 def _unavailable(error: Exception) -> Response:

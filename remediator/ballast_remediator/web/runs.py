@@ -5,20 +5,14 @@ from typing import Annotated
 from flask import Response
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 from werkzeug.exceptions import NotFound
 
 from ballast_remediator import queries
 from ballast_remediator.contract import RunState
 from ballast_remediator.store import decisions
 from ballast_remediator.web.access import person
-from ballast_remediator.web.services import REFUSALS, answer, documented, operation_id, services
-
-_Reason = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=1000),
-    Field(description="Why, in words. It goes into the audit."),
-]
+from ballast_remediator.web.services import REFUSALS, Decision, Reason, answer, documented, operation_id, services
 
 api = APIBlueprint(
     "runs",
@@ -46,32 +40,28 @@ class RunPath(BaseModel):
     run_id: str = Field(description="As `GET /api/v1/runs` lists it.", max_length=64)
 
 
-class _Decision(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class Approval(_Decision):
+class Approval(Decision):
     """Lets exactly one plan run."""
 
     plan_hash: str = Field(
         pattern=r"^[0-9a-f]{64}$", description="Of the plan that was read. Another plan by now is refused with 409."
     )
-    reason: _Reason
+    reason: Reason
     acknowledge: tuple[Annotated[str, StringConstraints(max_length=100)], ...] = Field(
         default=(), max_length=100, description="The guards whose risk is accepted by name; see `to_acknowledge`."
     )
 
 
-class Rejection(_Decision):
+class Rejection(Decision):
     """Cancels a run that has not begun."""
 
-    reason: _Reason
+    reason: Reason
 
 
-class Resolution(_Decision):
+class Resolution(Decision):
     """Says that a person has looked at what a run of unknown outcome did."""
 
-    reason: _Reason
+    reason: Reason
 
 
 @api.get("", summary="List runs", responses={200: queries.Runs})

@@ -1,14 +1,16 @@
 """What the views work with, and how they find it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Annotated, Any, Protocol, cast
 
 from flask import Flask, Response, current_app
 from flask_openapi3.types import ResponseDict
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from ballast_remediator.metrics import Metrics
 from ballast_remediator.store.database import Store
+from ballast_remediator.store.runs import NotPossible
 from ballast_remediator.tokens import Tokens
 
 _KEY = "ballast"
@@ -26,6 +28,34 @@ class Engine(Protocol):
     def ignored_alerts(self) -> int:
         """Alerts received since the start that no run answers."""
 
+    def kill_switch_file(self) -> str | None:
+        """The path of the kill switch's file while it exists."""
+
+    def runbooks(self) -> Mapping[str, str]:
+        """The digests of the runbooks that may run, by their names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the configuration names: the targets of each cluster."""
+
+    clusters: Mapping[str, frozenset[str]]
+
+    def expect(self, *, cluster: str | None, target: str | None) -> None:
+        """Raises `NotPossible` where the configuration has no such cluster, or no such target in it."""
+        if cluster is not None and cluster not in self.clusters:
+            known = ", ".join(sorted(self.clusters))
+            raise NotPossible(f"cluster {cluster!r} is not configured (configured: {known})")
+        targets = frozenset[str]().union(*(of for name, of in self.clusters.items() if cluster in {None, name}))
+        if target is not None and target not in targets:
+            where = "" if cluster is None else f" in {cluster}"
+            raise NotPossible(f"there is no target {target!r}{where} (configured: {', '.join(sorted(targets))})")
+
+    def expect_runbook(self, name: str, approved: Mapping[str, str]) -> None:
+        """Raises `NotPossible` where no runbook of that name may run."""
+        if name not in approved:
+            raise NotPossible(f"there is no approved runbook {name!r} (there are: {', '.join(sorted(approved))})")
+
 
 @dataclass(frozen=True, slots=True)
 class Services:
@@ -35,6 +65,7 @@ class Services:
     engine: Engine
     tokens: Tokens
     metrics: Metrics
+    known: Known
 
 
 def attach(app: Flask, services: Services) -> None:
@@ -56,6 +87,20 @@ class Problem(BaseModel):
     """Why a request was not served."""
 
     error: str = Field(description="In words: what, why, and what to do.")
+
+
+class Decision(BaseModel):
+    """What a person decides; a field that nobody reads is a mistake."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+Reason = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=1000),
+    Field(description="Why, in words. It goes into the audit."),
+]
+Seconds = Annotated[float, Field(gt=0, le=366 * 86400, allow_inf_nan=False)]
 
 
 def answer(model: BaseModel, status: int = 200) -> Response:

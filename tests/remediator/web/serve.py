@@ -1,6 +1,7 @@
 """Serves the web application of a configuration file, its engine left out, as the real command would."""
 
 import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +22,12 @@ class NoEngine:
 
     def problem(self) -> str | None:
         return None
+
+    def kill_switch_file(self) -> str | None:
+        return None
+
+    def runbooks(self) -> Mapping[str, str]:
+        return {}
 
 
 def service(file: str) -> wsgi.Service:

@@ -5,10 +5,11 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
@@ -30,6 +31,8 @@ INGEST = "/api/v1/alertmanager"
 class RecordingEngine:
     woken: int = 0
     trouble: str | None = None
+    stop_file: str | None = None
+    reviewed: dict[str, str] = field(default_factory=lambda: {"etcd-free-space": "ef" * 32})
 
     def wake(self) -> None:
         self.woken += 1
@@ -39,6 +42,12 @@ class RecordingEngine:
 
     def problem(self) -> str | None:
         return self.trouble
+
+    def kill_switch_file(self) -> str | None:
+        return self.stop_file
+
+    def runbooks(self) -> Mapping[str, str]:
+        return self.reviewed
 
 
 def entry(name: str, role: str, secret: str) -> str:
@@ -115,7 +124,8 @@ PLAN = Plan(
 )
 
 
-def seed(store: Store, *, starts_at: float = 1e9) -> str:
+def seed(store: Store, *, starts_at: float = 1e9, **planned: Any) -> str:
+    """A run that waits for approval; ``planned`` goes to `runs.keep_plan`."""
     labels = {"alertname": "EtcdFreeSpaceNeeded", "etcd_cluster": "main"}
     alert = Alert("9e5f", labels, {}, firing=True, starts_at=starts_at)
     store.write(inbox.accept, b"{}", "ingest")
@@ -132,7 +142,7 @@ def seed(store: Store, *, starts_at: float = 1e9) -> str:
         mode=Mode.ASK,
         policy_digest="cd" * 32,
         words="a person has to approve this plan",
-        expires_at=4e9,
+        **{"expires_at": 4e9, **planned},
     )
     return run.id
 
