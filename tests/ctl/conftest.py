@@ -9,6 +9,10 @@ from werkzeug.serving import make_server
 from ballast_remediator.app import create_app
 from ballast_remediator.store.database import Store
 from ballastctl.cli import main
+from drills.filling import client
+from drills.keyspace import objects
+from drills.stack import EtcdCluster
+from tests.ctl.spaces import ROOT, put
 from tests.remediator.web.setting import ROLES, RecordingEngine, Site, make_site, seed
 
 Ctl = Callable[..., Result]
@@ -53,3 +57,11 @@ def ctl(site: Site, url: str) -> Ctl:
         return CliRunner().invoke(main, arguments, env=environment)
 
     return call
+
+
+@pytest.fixture(scope="module")
+def filled(etcd: EtcdCluster) -> Iterator[EtcdCluster]:
+    put(etcd, [*objects(4, prefix=ROOT), (b"/space-stranger/one", b"x" * 1000)])
+    yield etcd
+    with client(etcd) as one:
+        one.delete_range(b"/space", b"/spacf", timeout=10)
