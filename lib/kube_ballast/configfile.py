@@ -59,7 +59,8 @@ def load(path: Path, model: type[M]) -> M:
         mark = error.problem_mark or error.context_mark
         line = None if mark is None else mark.line + 1
         raise ConfigError((Problem(path, line, f"is no valid YAML: {error.problem or error.context}"),)) from error
-    except YAMLError as error:
+    except (YAMLError, ValueError, RecursionError) as error:
+        # A value that its own type does not take, such as 2026-13-45, comes without a line.
         raise ConfigError((Problem(path, None, f"is no valid YAML: {error}"),)) from error
     if tree is None:
         raise ConfigError((Problem(path, None, "is empty"),))
@@ -116,7 +117,6 @@ class Reloaded(Generic[T]):
             now = self._look()  # before the file is read: what changes meanwhile is seen the next time
             if now == self._stamp:
                 return
-            self._stamp = now
             try:
                 self._current = self._read(self._path)
             except ConfigError as error:
@@ -125,6 +125,7 @@ class Reloaded(Generic[T]):
             else:
                 self._problem = None
                 _log.info("the file was read anew", file=str(self._path))
+            self._stamp = now  # last: whoever comes meanwhile waits for what the file says now
 
 
 def _line(tree: Node, location: tuple[int | str, ...]) -> int:

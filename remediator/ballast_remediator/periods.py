@@ -3,9 +3,16 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
+
+FIELDS: Final = 5
+"""CronSim takes a sixth for seconds, which crontab(5) does not have."""
+AMBIGUOUS: Final = 10800.0
+"""Seconds by which no time zone puts its clock back at once. CronSim counts on the wall clock, which does not tell the
+two passes of an hour apart that comes twice; so it is asked from well outside of that hour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +37,18 @@ class Period:
 
     def begins(self, now: float) -> float | None:
         """When the next one begins, in seconds since the epoch; None when there is none in the next 50 years."""
-        after = datetime.fromtimestamp(now, ZoneInfo(self.time_zone))
-        following = next(CronSim(self.schedule, after), None)
-        return None if following is None else following.timestamp()
+        after = datetime.fromtimestamp(now - AMBIGUOUS, ZoneInfo(self.time_zone))
+        following = (begins.timestamp() for begins in CronSim(self.schedule, after))
+        return next((begins for begins in following if begins > now), None)
 
 
 @lru_cache(maxsize=256)
 def _latest(schedule: str, time_zone: str, minute: int) -> float | None:
     """The last beginning that is not after the end of ``minute``, counted since the epoch."""
-    # CronSim gives only what lies before its start.
-    before = datetime.fromtimestamp((minute + 1) * 60, UTC).astimezone(ZoneInfo(time_zone))
-    found = next(CronSim(schedule, before, reverse=True), None)
-    return None if found is None else found.timestamp()
+    end = (minute + 1) * 60  # CronSim gives only what lies before its start
+    before = datetime.fromtimestamp(end + AMBIGUOUS, UTC).astimezone(ZoneInfo(time_zone))
+    earlier = (begun.timestamp() for begun in CronSim(schedule, before, reverse=True))
+    return next((begun for begun in earlier if begun < end), None)
 
 
 def mistake_in_time_zone(name: str) -> str | None:
@@ -55,8 +62,11 @@ def mistake_in_time_zone(name: str) -> str | None:
 
 def mistake_in_schedule(schedule: str) -> str | None:
     """What is wrong with the schedule, in words; None when nothing is."""
+    words = f"{schedule!r} is no schedule of five fields as in crontab(5)"
+    if len(schedule.split()) != FIELDS:
+        return f"{words}: it has {len(schedule.split())}"
     try:
         begins = next(CronSim(schedule, datetime.now(UTC)), None)
     except CronSimError as error:
-        return f"{schedule!r} is no schedule of five fields as in crontab(5): {str(error).lower()}"
+        return f"{words}: {str(error).lower()}"
     return None if begins is not None else f"{schedule!r} never comes"

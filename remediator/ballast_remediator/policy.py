@@ -101,7 +101,7 @@ class Rule(Model):
     budget: BudgetRule = BudgetRule(runs=3)
     cooldown: Duration = 1800.0
     windows: tuple[PeriodRule, ...] = ()
-    limits: Mapping[_Text, float] = {}
+    limits: Mapping[_Text, Annotated[float, Field(allow_inf_nan=False)]] = {}
 
     @field_validator("runbook")
     @classmethod

@@ -1,9 +1,12 @@
+import os
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier, Event
 
 import pytest
 
 from kube_ballast.config import Duration, EtcdConfig, HttpConfig, Model
-from kube_ballast.configfile import ConfigError, load
+from kube_ballast.configfile import ConfigError, Reloaded, load
 
 
 class Waiting(Model):
@@ -114,6 +117,20 @@ def test_invalid_yaml(tmp_path: Path, text: str, line: int, words: str) -> None:
     assert words in problem
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name: 2026-13-45\n", "month must be in 1..12"),
+        ("name: !!int x\n", "invalid literal for int()"),
+        (f"name: {'9' * 5000}\n", "Exceeds the limit (4300 digits)"),
+        ("name: [" * 5000, "maximum recursion depth exceeded"),
+    ],
+)
+def test_a_value_that_its_own_type_does_not_take(tmp_path: Path, text: str, words: str) -> None:
+    (problem,) = mistakes(write(tmp_path, text))
+    assert problem.startswith(f": is no valid YAML: {words}")
+
+
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert mistakes(tmp_path / "missing.yaml") == [": cannot be read: No such file or directory"]
     assert mistakes(tmp_path) == [": cannot be read: Is a directory"]
@@ -176,3 +193,102 @@ def test_two_credentials_exclude_each_other(tmp_path: Path) -> None:
     secret.write_text("hush")
     text = f"url: http://a\nbearer_token_file: {secret}\nauth: {{username: a, password_file: {secret}}}\n"
     assert mistakes(write(tmp_path, text), HttpConfig) == [":1: auth and bearer_token_file exclude each other"]
+
+
+# --- A file that changes while the program runs ---
+
+
+def interval(path: Path) -> float:
+    return load(path, Waiting).interval
+
+
+def test_a_change_takes_effect_the_next_time(tmp_path: Path) -> None:
+    file = Reloaded(write(tmp_path, "interval: 1s\n"), interval)
+    assert (file.current(), file.problem) == (1.0, None)
+    write(tmp_path, "interval: 20s\n")
+    assert (file.current(), file.problem) == (20.0, None)
+
+
+def test_a_file_that_is_replaced_as_a_mounted_one_is(tmp_path: Path) -> None:
+    """Kubernetes swaps a link; size and time of the file that it leads to may be the same."""
+    for name in ("1", "2"):
+        (tmp_path / name).mkdir()
+        os.utime(write(tmp_path / name, f"interval: {name}s\n"), ns=(0, 0))
+    link = tmp_path / "now"
+    link.symlink_to("1")
+    file = Reloaded(link / "ballast.yaml", interval)
+    (tmp_path / "next").symlink_to("2")
+    (tmp_path / "next").rename(link)
+    assert file.current() == 2.0
+
+
+@pytest.mark.parametrize("bad", ["interval: -10s\n", "interval: [\n", "interval: 2026-13-45\n", "[" * 5000, ""])
+def test_a_bad_file_leaves_the_last_good_one_and_says_so_until_it_is_good(tmp_path: Path, bad: str) -> None:
+    file = Reloaded(write(tmp_path, "interval: 1s\n"), interval)
+    write(tmp_path, bad)
+    for _ in range(3):
+        assert file.current() == 1.0
+        assert (file.problem or "").startswith(str(tmp_path / "ballast.yaml"))
+    write(tmp_path, "interval: 20s\n")
+    assert (file.problem, file.current()) == (None, 20.0)
+
+
+def test_a_file_that_is_gone_and_comes_back(tmp_path: Path) -> None:
+    path = write(tmp_path, "interval: 1s\n")
+    file = Reloaded(path, interval)
+    path.rename(tmp_path / "elsewhere")
+    assert file.current() == 1.0
+    assert file.problem == f"{path}: cannot be read: No such file or directory"
+    (tmp_path / "elsewhere").rename(path)
+    assert (file.problem, file.current()) == (None, 1.0)
+
+
+def test_at_the_start_there_is_no_last_good_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="interval"):
+        Reloaded(write(tmp_path, "interval: soon\n"), interval)
+
+
+def test_whoever_comes_while_it_is_read_waits_for_what_it_says_now(tmp_path: Path) -> None:
+    reading, go_on = Event(), Event()
+    go_on.set()
+
+    def slowly(path: Path) -> float:
+        reading.set()
+        assert go_on.wait(10)
+        return interval(path)
+
+    file = Reloaded(write(tmp_path, "interval: 1s\n"), slowly)
+    reading.clear()
+    go_on.clear()
+    write(tmp_path, "interval: 20s\n")
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(file.current)
+        assert reading.wait(10)
+        second = pool.submit(file.current)
+        with pytest.raises(TimeoutError):
+            second.result(0.2)
+        go_on.set()
+        assert (first.result(10), second.result(10)) == (20.0, 20.0)
+
+
+def test_threads_that_race_to_reload_read_it_once_and_agree(tmp_path: Path) -> None:
+    reads: list[float] = []
+
+    def counting(path: Path) -> float:
+        reads.append(interval(path))
+        return reads[-1]
+
+    file = Reloaded(write(tmp_path, "interval: 1s\n"), counting)
+    together = Barrier(8)
+
+    def ask() -> float:
+        together.wait(10)
+        return file.current()
+
+    with ThreadPoolExecutor(8) as pool:
+        for seconds in range(20, 40):
+            # Two of the same size within one tick of the file system's clock would look the same.
+            os.utime(write(tmp_path, f"interval: {seconds}s\n"), ns=(0, seconds))
+            answers: list[Future[float]] = [pool.submit(ask) for _ in range(8)]
+            assert {answer.result(10) for answer in answers} == {float(seconds)}
+    assert reads == [1.0, *map(float, range(20, 40))]

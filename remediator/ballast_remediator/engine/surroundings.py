@@ -2,24 +2,37 @@
 
 import threading
 import time
+from collections import deque
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from ballast_remediator.contract import Jump
 from ballast_remediator.store.ledger import Host
 
-NOTICED = 1.0
+NOTICED: Final = 1.0
 """Seconds by which the wall clock has to leave the monotonic one, between two looks, to count as set."""
+REMEMBERED: Final = 86400.0
+"""Seconds for which a jump counts together with later ones: as long as budgets are usually counted."""
 
 
 class Surroundings:
     """Looks at the clock whenever it is asked, and remembers the last time that it was set. Thread safe."""
 
-    def __init__(self, kill_switch_file: Path | None) -> None:
+    def __init__(
+        self,
+        kill_switch_file: Path | None,
+        *,
+        wall: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._file = kill_switch_file
+        self._wall = wall
+        self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._offset = time.time() - time.monotonic()
-        self._jump = 0.0
-        self._jumped_at: float | None = None
+        self._offset = wall() - monotonic()
+        self._left: deque[tuple[float, float]] = deque(maxlen=1000)
+        """When the clock was set, and by how much it was ahead of the monotonic one until then."""
 
     def host(self) -> Host:
         """As things are now."""
@@ -39,13 +52,16 @@ class Surroundings:
 
     def _look_at_clock(self) -> Jump | None:
         with self._lock:
-            now = time.monotonic()
-            offset = time.time() - now
-            moved = offset - self._offset
+            now = self._monotonic()
+            offset = self._wall() - now
+            if abs(offset - self._offset) > NOTICED:
+                self._left.append((now, self._offset))
             self._offset = offset
-            if abs(moved) > NOTICED:
-                # Two in a row count together: what the first made wrong is not made right by the second.
-                recent = self._jumped_at is not None and now - self._jumped_at < abs(self._jump)
-                self._jump = moved + (self._jump if recent and moved * self._jump > 0 else 0.0)
-                self._jumped_at = now
-            return None if self._jumped_at is None else Jump(self._jump, now - self._jumped_at)
+            while self._left and now - self._left[0][0] > REMEMBERED:
+                self._left.popleft()
+            if not self._left:
+                return None
+            earlier = [before for _, before in self._left]
+            # Forward is what makes things look long ago: it counts from the furthest back that the clock was.
+            forward, back = offset - min(earlier), max(earlier) - offset
+            return Jump(forward if forward > NOTICED else -back, now - self._left[-1][0])
