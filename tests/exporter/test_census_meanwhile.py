@@ -3,6 +3,7 @@
 import threading
 from collections import Counter as Multiset
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -123,6 +124,15 @@ def test_nobody_is_read_while_somebody_defragments(
     assert counter.last is None, "half a census is none"
 
 
+def slow_snapshot(channel: Any) -> Any:
+    """A snapshot of which only the first piece is fetched: it is under way until it is cancelled."""
+    call = channel.unary_stream(
+        "/etcdserverpb.Maintenance/Snapshot", request_serializer=rpc_pb2.SnapshotRequest.SerializeToString
+    )(rpc_pb2.SnapshotRequest(), timeout=60.0)
+    next(call)
+    return call
+
+
 def test_it_waits_until_a_snapshot_has_been_taken(
     own_etcd: EtcdCluster, client: EtcdClient, counters: Callable[..., Counter]
 ) -> None:
@@ -130,10 +140,7 @@ def test_it_waits_until_a_snapshot_has_been_taken(
     counter = counters(own_etcd, look_every=0.0)
     reading = threading.Event()
     with EtcdClient(own_etcd.endpoints[0]) as reader, reader._channel.use() as channel:
-        call: Any = channel.unary_stream(
-            "/etcdserverpb.Maintenance/Snapshot", request_serializer=rpc_pb2.SnapshotRequest.SerializeToString
-        )(rpc_pb2.SnapshotRequest(), timeout=60.0)
-        next(call)
+        call = slow_snapshot(channel)
         http = EtcdHttp(own_etcd.members[0].metrics_url)
         eventually(lambda: http.metrics(timeout=SOON).snapshots_in_flight == 1)
 
@@ -145,6 +152,29 @@ def test_it_waits_until_a_snapshot_has_been_taken(
 
         census = counter.run(progress=waiting)
     assert reading.is_set()
+    assert census.keys == 2000
+
+
+def test_it_waits_until_a_defragmentation_has_ended(
+    own_etcd: EtcdCluster, client: EtcdClient, counters: Callable[..., Counter]
+) -> None:
+    fill(client, 2000, size=5000)
+    counter = counters(own_etcd)
+    told: list[str] = []
+    with EtcdClient(own_etcd.endpoints[0]) as reader, reader._channel.use() as channel, ThreadPoolExecutor(1) as pool:
+        call = slow_snapshot(channel)  # a defragmentation waits for whoever reads the file
+        defragmented = pool.submit(client.defragment, timeout=60.0)
+        http = EtcdHttp(own_etcd.members[0].metrics_url)
+        eventually(lambda: http.metrics(timeout=SOON).defrag_inflight == 1)
+
+        def waiting(step: Progress) -> None:
+            if step.state == "waiting":
+                told.append(step.words)
+                call.cancel()
+
+        census = counter.run(progress=waiting)
+        defragmented.result()
+    assert told[0] == f"{own_etcd.endpoints[0]} defragments"
     assert census.keys == 2000
 
 

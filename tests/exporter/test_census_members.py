@@ -99,3 +99,25 @@ def test_rights_that_do_not_suffice_are_named(stack: Stack) -> None:
     with pytest.raises(Denied, match="the user's roles do not cover this request"):
         counter("ballast").run()
     assert counter("root").run().keys == 500
+
+
+def test_a_certificate_without_rights_is_named(stack: Stack) -> None:
+    etcd = stack.etcd(tls=True)
+    assert etcd.tls is not None
+    assert etcd.authority is not None
+    root = etcd.authority.issue("root")
+
+    def ctl(*words: str) -> None:
+        files = ["--cacert", str(root.ca), "--cert", str(root.cert), "--key", str(root.key)]
+        command = [str(tool("etcdctl")), "--endpoints", etcd.endpoints[0], *files, *words]
+        subprocess.run(command, check=True, capture_output=True, timeout=30)
+
+    with EtcdClient(etcd.endpoints[0], tls=etcd.tls) as client:
+        fill(client, 50)
+    for user in ("root", "ballast"):
+        ctl("user", "add", user, "--no-password")
+    ctl("user", "grant-role", "root", "root")
+    ctl("auth", "enable")
+    with pytest.raises(Denied, match="the user's roles do not cover this request"):
+        Counter(connect(etcd.config), FAST).run()
+    assert Counter(connect(etcd.config.model_copy(update={"tls": root})), FAST).run().keys == 50

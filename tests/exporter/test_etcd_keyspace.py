@@ -302,3 +302,22 @@ def test_a_census_is_stopped_with_the_exporter(stack: Stack) -> None:
     eventually(lambda: values(service.url, "ballast_source_requests_total", by="target"))
     service.process.terminate()
     assert service.process.wait(within=10) == 0
+
+
+def test_half_a_census_is_never_told(stack: Stack) -> None:
+    etcd = stack.etcd()
+    write(etcd, *(f"/registry/pods/a/{number}" for number in range(100)))
+    service = exporter(stack, etcd.config, keys_per_second=100)
+    told: list[dict[str, float]] = []
+
+    def keys_told() -> dict[str, float]:
+        told.append(of(service, "keys"))
+        return told[-1]
+
+    eventually(lambda: values(service.url, "ballast_source_requests_total", by="target"))
+    etcd.members[0].kill()
+    eventually(lambda: of(service, "census_success", by="etcd_cluster") == {"main": 0}, within=20)
+    assert keys_told() == {}
+    etcd.members[0].restart()
+    eventually(keys_told, within=90)
+    assert told[-1] == {"pods": 100}
