@@ -9,7 +9,7 @@ import structlog
 
 from ballast_remediator.contract import Alert, Runbook, Target
 from ballast_remediator.engine.planning import Policies
-from ballast_remediator.engine.witness import RUNBOOK_LABEL
+from ballast_remediator.engine.witness import CLUSTER_LABEL, RUNBOOK_LABEL
 from ballast_remediator.notification import Malformed, Payload, parse
 from ballast_remediator.store import inbox
 from ballast_remediator.store.database import Store
@@ -18,9 +18,8 @@ from ballast_remediator.store.writer import Undecided
 from kube_ballast.clients.alertmanager import Alertmanager
 from kube_ballast.clients.errors import ClientError
 
-CLUSTER_LABEL = "cluster"
 ASK_TIMEOUT = 5.0
-PORTION: Final = 500
+PORTION: Final = 50
 """Findings per commit at most: while one is written, every notification that arrives waits for its 202."""
 
 log = structlog.get_logger()

@@ -7,11 +7,11 @@ from typing import Final, Protocol
 from ballast_remediator.connections import Monitoring, matchers
 from ballast_remediator.contract import Alert, AlertEvidence, Target
 from kube_ballast.clients.errors import ClientError
-from kube_ballast.clients.prometheus import Sample, Samples
 
 TIMEOUT: Final = 5.0
 NAME_LABEL: Final = "alertname"
 RUNBOOK_LABEL: Final = "ballast_runbook"
+CLUSTER_LABEL: Final = "cluster"
 
 
 class Witness(Protocol):
@@ -48,7 +48,11 @@ class Monitored:
             samples = monitoring.prometheus.query(question, timeout=TIMEOUT)
         except ClientError as error:
             return AlertEvidence(question, None, problem=f"whether the alert is true is unknown: {error}")
-        alike = _alike(samples, alert)
+        known = {CLUSTER_LABEL: target.cluster, **wanted}
+        alike = [sample for sample in samples if _agree(sample.labels, {**known, **alert.labels})]
+        if not alike and samples.warnings:
+            said = f"{question} gives nothing, and a warning: {'; '.join(samples.warnings)}"
+            return AlertEvidence(question, None, problem=f"whether the alert is true is unknown: {said}")
         if not alike:
             others = f" (it fires with other labels: {dict(samples[0].labels)})" if samples else ""
             return AlertEvidence(question + others, None)
@@ -56,28 +60,27 @@ class Monitored:
         if not math.isfinite(youngest.value) or youngest.value < 0:
             problem = f"whether the alert is true is unknown: {question} gives {youngest.value}, which is no age"
             return AlertEvidence(question, None, problem=problem)
-        silenced, unknown = self._silenced(monitoring, alert)
+        silenced, unknown = _silenced(monitoring, {**known, **youngest.labels})
         return AlertEvidence(question, youngest.labels, youngest.value, silenced, unknown)
 
-    def _silenced(self, monitoring: Monitoring, alert: Alert) -> tuple[tuple[str, ...], str | None]:
-        """The silences of ``alert``, from the first Alertmanager that answers; or why nobody can tell."""
-        reasons = []
-        for alertmanager in monitoring.alertmanagers:
-            try:
-                held = alertmanager.alerts(timeout=TIMEOUT, labels={NAME_LABEL: alert.labels[NAME_LABEL]})
-            except ClientError as error:
-                reasons.append(str(error))
-                continue
-            return tuple(
-                silence for one in held if one.fingerprint == alert.fingerprint for silence in one.silenced_by
-            ), None
-        return (), f"whether somebody silenced the alert is unknown: {'; '.join(reasons)}"
+
+def _silenced(monitoring: Monitoring, labels: Mapping[str, str]) -> tuple[tuple[str, ...], str | None]:
+    """The silences of what fires with ``labels``, from the first Alertmanager that answers; or why nobody can tell.
+
+    By what Prometheus says, not by what was delivered: whoever invents a notification invents its fingerprint too, and
+    the silence lies on the true alert.
+    """
+    reasons = []
+    for alertmanager in monitoring.alertmanagers:
+        try:
+            held = alertmanager.alerts(timeout=TIMEOUT, labels={NAME_LABEL: labels[NAME_LABEL]})
+        except ClientError as error:
+            reasons.append(str(error))
+            continue
+        return tuple({silence: None for one in held if _agree(one.labels, labels) for silence in one.silenced_by}), None
+    return (), f"whether somebody silenced the alert is unknown: {'; '.join(reasons)}"
 
 
-def _alike(samples: Samples, alert: Alert) -> list[Sample]:
-    """The series that say nothing else than what was delivered."""
-    return [
-        sample
-        for sample in samples
-        if all(alert.labels.get(name, value) == value for name, value in sample.labels.items())
-    ]
+def _agree(some: Mapping[str, str], others: Mapping[str, str]) -> bool:
+    """Whether no label that both have differs."""
+    return all(others.get(name, value) == value for name, value in some.items())
