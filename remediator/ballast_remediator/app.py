@@ -18,7 +18,7 @@ from ballast_remediator.metrics import Metrics
 from ballast_remediator.runbooks import lock
 from ballast_remediator.store.database import Store
 from ballast_remediator.tokens import Tokens
-from ballast_remediator.web import access, errors, health, ingest, preapprovals, runs, stops
+from ballast_remediator.web import access, errors, health, ingest, preapprovals, runs, shadow, stops
 from ballast_remediator.web.admission import admission, refusal
 from ballast_remediator.web.services import Engine, Known, Problem, Services, attach
 from kube_ballast import __version__, configfile
@@ -38,6 +38,9 @@ def create_app(config: Config, *, engine: Engine, store: Store) -> Flask:
         engine_problem=engine.problem,
         ignored_alerts=engine.ignored_alerts,
         tokens_problem=lambda: tokens.problem,
+        policy_problem=engine.policy_problem,
+        policy_digest=engine.policy_digest,
+        kill_switch_file=engine.kill_switch_file,
     )
     app = OpenAPI(
         "ballast_remediator",
@@ -58,7 +61,7 @@ def create_app(config: Config, *, engine: Engine, store: Store) -> Flask:
     attach(app, Services(store, engine, tokens, metrics, known))
     app.before_request(access.before_request)
     errors.register(app)
-    for module in (ingest, runs, stops, preapprovals, health):
+    for module in (ingest, runs, stops, preapprovals, shadow, health):
         app.register_api(module.api)
     document = _document(app)
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from kube_ballast.clients.errors import BadResponse, ClientError, Conflict, Timeout, Unavailable
 from kube_ballast.clients.http import Answer, HttpClient
+from kube_ballast.clients.remediator_shadow import ShadowReport
 from kube_ballast.clients.remediator_types import Preapproval, Run, RunSummary, Stop, Stops
 from kube_ballast.config import HttpConfig
 
@@ -20,6 +21,7 @@ T = TypeVar("T")
 _RUNS: Final = "/api/v1/runs"
 _STOPS: Final = "/api/v1/stops"
 _PREAPPROVALS: Final = "/api/v1/preapprovals"
+_SHADOW: Final = "/api/v1/shadow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ _ALL_STOPS = TypeAdapter(Stops)
 _STOP = TypeAdapter(Stop)
 _ALL_PREAPPROVALS = TypeAdapter(_Preapprovals)
 _PREAPPROVAL = TypeAdapter(Preapproval)
+_REPORT = TypeAdapter(ShadowReport)
 _REQUEST: TypeAdapter[Mapping[str, object]] = TypeAdapter(Mapping[str, object])
 
 
@@ -77,6 +80,15 @@ class Remediator:
     def resolve(self, run_id: str, *, reason: str, timeout: float) -> Run:
         """Frees the target of a run whose outcome is unknown, after a person looked."""
         return self._decide(run_id, "resolve", {"reason": reason}, timeout)
+
+    def shadow(self, *, since: datetime | None = None, limit: int, timeout: float) -> ShadowReport:
+        """What came of the runs that were shadowed since then (aware), 30 days by default."""
+        params = [("limit", str(limit))] + ([] if since is None else [("since", since.isoformat())])
+        return self._read(_REPORT, self._http.get(_SHADOW, params, timeout=timeout), acted=False)
+
+    def mark(self, run_id: str, mark: str, *, reason: str, timeout: float) -> Run:
+        """Says who ended the fault of a shadowed run: ``people``, ``itself`` or ``unknown``."""
+        return self._decide(run_id, "mark", {"mark": mark, "reason": reason}, timeout)
 
     def stops(self, *, timeout: float) -> Stops:
         """What keeps runs from beginning now."""
