@@ -3,10 +3,10 @@
 import sys
 from pathlib import Path
 
-from benchmarks import census, etcd, exporter, ingest
+from benchmarks import census, etcd, exporter, guards, ingest
 from benchmarks.report import Report
 
-SUITES = {"exporter": exporter.run, "ingest": ingest.run, "census": census.run, "etcd": etcd.run}
+SUITES = {"exporter": exporter.run, "ingest": ingest.run, "guards": guards.run, "census": census.run, "etcd": etcd.run}
 FILE = Path("build/bench.jsonl")
 
 

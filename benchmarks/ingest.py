@@ -23,11 +23,11 @@ from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from flask import Flask, request
 
 from ballast_remediator.cli import THREADS
+from benchmarks import posting
 from benchmarks.report import Report
 from kube_ballast import wsgi
 
@@ -37,9 +37,9 @@ OPEN_SECONDS: Final = 30
 WINDOWS: Final = 5
 TURN_SECONDS: Final = 4
 START_SECONDS: Final = 30.0
-ALERTS: Final = 5
 TOKEN: Final = "of-this-benchmark-only"  # noqa: S105 - the server lives as long as the benchmark
 PATH: Final = "/api/v1/alertmanager"
+ALERT_LABELS: Final = [{"etcd_cluster": "main", "member": f"etcd-{number}"} for number in range(5)]
 
 
 def run(report: Report) -> None:
@@ -57,10 +57,10 @@ def _steady(report: Report, remediator: str, bare: str) -> int:
     latencies = _load("open", remediator, OPEN_SECONDS, RATE)
     per_window = len(latencies) // WINDOWS
     windows = [latencies[start : start + per_window] for start in range(0, per_window * WINDOWS, per_window)]
-    p99 = statistics.median(_p99(window) for window in windows)
-    report.at_most("ingest_p99", p99, "seconds", 0.020)
+    median = statistics.median(p99(window) for window in windows)
+    report.at_most("ingest_p99", median, "seconds", 0.020)
     report.shown("ingest_p50", statistics.median(latencies), "seconds")
-    report.shown("ingest_p99_floor", _p99(_load("open", bare, OPEN_SECONDS // WINDOWS, RATE)), "seconds")
+    report.shown("ingest_p99_floor", p99(_load("open", bare, OPEN_SECONDS // WINDOWS, RATE)), "seconds")
     report.at_least("ingest_accepted_at_rate", len(latencies), "notifications", OPEN_SECONDS * RATE)
     return len(latencies)
 
@@ -81,7 +81,8 @@ def _highest(report: Report, remediator: str, bare: str) -> int:
     return accepted
 
 
-def _p99(latencies: Iterable[float]) -> float:
+def p99(latencies: Iterable[float]) -> float:
+    """Their 99th percentile."""
     return statistics.quantiles(latencies, n=100)[-1]
 
 
@@ -96,8 +97,8 @@ def _rows(database: Path) -> int:
 @contextmanager
 def _remediator(folder: Path) -> Iterator[str]:
     """The whole program, its engine included. Its etcd, Prometheus and Alertmanager are not there."""
-    port = _free_port()
-    nobody = f"http://127.0.0.1:{_free_port()}"
+    port = free_port()
+    nobody = f"http://127.0.0.1:{free_port()}"
     digest = hashlib.sha256(TOKEN.encode()).hexdigest()
     (folder / "tokens.yaml").write_text(f'tokens: [{{name: bench, role: ingest, sha256: "{digest}"}}]\n')
     (folder / "policy.yaml").write_text("rules: [{runbook: etcd-free-space, mode: ask}]\n")
@@ -118,26 +119,27 @@ def _remediator(folder: Path) -> Iterator[str]:
     (folder / "remediator.yaml").write_text(json.dumps(config))  # JSON is YAML
     program = "from ballast_remediator.cli import main; main()"
     command = [sys.executable, "-c", program, "--config", str(folder / "remediator.yaml")]
-    with _process(command, port, "/healthz"):
+    with process(command, port, "/healthz"):
         yield f"http://127.0.0.1:{port}{PATH}"
 
 
 @contextmanager
 def _bare(folder: Path) -> Iterator[str]:
-    port = _free_port()
-    with _process([sys.executable, "-m", "benchmarks.ingest", "bare", str(folder), str(port)], port, "/"):
+    port = free_port()
+    with process([sys.executable, "-m", "benchmarks.ingest", "bare", str(folder), str(port)], port, "/"):
         yield f"http://127.0.0.1:{port}{PATH}"
 
 
 @contextmanager
-def _process(command: list[str], port: int, path: str) -> Iterator[None]:
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+def process(command: list[str], port: int, path: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Started, answering at ``path`` of ``port``, and stopped at the end."""
+    started = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
-        _answers(f"http://127.0.0.1:{port}{path}", process)
-        yield
+        _answers(f"http://127.0.0.1:{port}{path}", started)
+        yield started
     finally:
-        process.terminate()
-        process.wait(timeout=30)
+        started.terminate()
+        started.wait(timeout=30)
 
 
 def _answers(url: str, process: subprocess.Popen[bytes]) -> None:
@@ -152,7 +154,8 @@ def _answers(url: str, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.1)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """One of loopback that nobody listens on now."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
@@ -199,100 +202,20 @@ def _load(kind: str, url: str, seconds: int, rate: int = 0) -> list[float]:
     return [float(one) for one in json.loads(done.stdout)]
 
 
-class _Line:
-    """One kept connection; one request at a time."""
-
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        self._host, self._port = str(parts.hostname), int(parts.port or 80)
-        self._request = _request(parts.path)
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-
-    async def accepted(self) -> bool:
-        if self._streams is None or self._streams[0].at_eof():  # servers close what was idle for long
-            self.close()
-            self._streams = await asyncio.open_connection(self._host, self._port)
-        reader, writer = self._streams
-        writer.write(self._request)
-        head = (await reader.readuntil(b"\r\n\r\n")).lower()
-        length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0] or 0)
-        await reader.readexactly(length)
-        return head.startswith(b"http/1.1 202")
-
-    def close(self) -> None:
-        if self._streams is not None:
-            self._streams[1].close()
-
-
-def _request(path: str) -> bytes:
-    body = json.dumps(
-        {
-            "version": "4",
-            "receiver": "ballast",
-            "groupKey": "{}:{}",
-            "status": "firing",
-            "externalURL": "http://alertmanager:9093",
-            "truncatedAlerts": 0,
-            "alerts": [
-                {
-                    "status": "firing",
-                    "labels": {
-                        "alertname": "EtcdFreeSpaceNeeded",
-                        "ballast_runbook": "etcd-free-space",
-                        "etcd_cluster": "main",
-                        "severity": "none",
-                        "member": f"etcd-{number}",
-                        "prometheus": "monitoring/k8s",
-                    },
-                    "annotations": {"summary": "etcd main needs its space back", "description": "x" * 200},
-                    "startsAt": "2026-03-01T10:00:00.123456789Z",
-                    "endsAt": "0001-01-01T00:00:00Z",
-                    "generatorURL": "http://prometheus:9090/graph?g0.expr=up",
-                    "fingerprint": f"{number:016x}",
-                }
-                for number in range(ALERTS)
-            ],
-        }
-    ).encode()
-    head = f"POST {path} HTTP/1.1\r\nHost: ballast\r\nAuthorization: Bearer {TOKEN}\r\n"
-    return f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
-
-
 async def _closed(url: str, seconds: int) -> list[float]:
     """As fast as ``CONNECTIONS`` go, each sending its next POST when the last is answered."""
     until = time.perf_counter() + seconds
+    post = posting.request(url, TOKEN, ALERT_LABELS)
     latencies: list[float] = []
 
-    async def one(line: _Line) -> None:
+    async def one(line: posting.Line) -> None:
         while (sent := time.perf_counter()) < until:
-            if await line.accepted():
+            if await line.accepted(post):
                 latencies.append(time.perf_counter() - sent)
         line.close()
 
-    await asyncio.gather(*(one(_Line(url)) for _ in range(CONNECTIONS)))
+    await asyncio.gather(*(one(posting.Line(url)) for _ in range(CONNECTIONS)))
     return latencies
-
-
-async def _open(url: str, seconds: int, rate: int) -> list[float]:
-    """``rate`` POSTs a second, whether or not earlier ones are answered."""
-    idle: list[_Line] = []
-    latencies: dict[int, float] = {}
-
-    async def one(number: int, due: float) -> None:
-        line = idle.pop() if idle else _Line(url)
-        if await line.accepted():
-            latencies[number] = time.perf_counter() - due
-        idle.append(line)
-
-    begin = time.perf_counter()
-    async with asyncio.TaskGroup() as group:
-        for number in range(seconds * rate):
-            due = begin + number / rate
-            await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            group.create_task(one(number, due))
-    for line in idle:
-        line.close()
-    return [latencies[number] for number in sorted(latencies)]
 
 
 def _main(what: str, *arguments: str) -> None:
@@ -302,7 +225,8 @@ def _main(what: str, *arguments: str) -> None:
         wsgi.serve(service, "127.0.0.1", int(port), blocking_threads=THREADS)
     else:
         kind, url, seconds, rate = arguments
-        sending = _closed(url, int(seconds)) if kind == "closed" else _open(url, int(seconds), int(rate))
+        posts = (posting.request(url, TOKEN, ALERT_LABELS) for _ in range(int(seconds) * int(rate)))
+        sending = _closed(url, int(seconds)) if kind == "closed" else posting.open_loop(url, posts, int(rate))
         sys.stdout.write(json.dumps(asyncio.run(sending)))
 
 

@@ -12,6 +12,10 @@ from ballast_remediator.store.schema import audit
 
 GENESIS: Final = "0" * 64
 
+# Made once: every change of every run adds an entry, and building a statement costs more than running it.
+_LAST: Final = select(audit.c.hash).order_by(audit.c.seq.desc()).limit(1)
+_ADD: Final = insert(audit)
+
 
 def append(
     connection: Connection,
@@ -23,7 +27,7 @@ def append(
     data: Mapping[str, Any] | None = None,
 ) -> None:
     """Adds one entry in the caller's transaction. The store has one writer, so the chain cannot fork."""
-    previous = connection.execute(select(audit.c.hash).order_by(audit.c.seq.desc()).limit(1)).scalar() or GENESIS
+    previous = connection.execute(_LAST).scalar() or GENESIS
     content = {
         "at": clock.now(connection),
         "run_id": run_id,
@@ -33,4 +37,4 @@ def append(
         "data": dict(data or {}),
     }
     digest = hashlib.sha256(previous.encode() + canonical(content)).hexdigest()
-    connection.execute(insert(audit).values(**content, previous_hash=previous, hash=digest))
+    connection.execute(_ADD, {**content, "previous_hash": previous, "hash": digest})

@@ -1,7 +1,7 @@
 """From an accepted notification to runs: first durable as it came, then filed."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 
@@ -27,7 +27,9 @@ _THIS_TARGET: Final = and_(
     runs.c.target == bindparam("target_"),
 )
 _OPEN_RUN: Final = select(runs.c.id, runs.c.state).where(_THIS_TARGET, runs.c.finished_at.is_(None))
-_LATEST: Final = select(func.max(runs.c.finished_at)).where(_THIS_TARGET)
+_LATEST: Final = select(runs.c.id, runs.c.finished_at).where(_THIS_TARGET).order_by(runs.c.finished_at.desc()).limit(1)
+_NEW: Final = insert(runs)
+_NEW_ALERT: Final = insert(run_alerts)
 _TARGETS: Final = select(func.count()).select_from(
     select(runs.c.cluster, runs.c.target).where(runs.c.created_at > bindparam("since")).distinct().subquery()
 )
@@ -125,26 +127,34 @@ class _Filing:
                 words = "the alert resolved: looking again"
                 transition(self._connection, open_run.id, RunState.PLANNING, actor=INTAKE, words=words)
         elif finding.alert.firing:
-            latest = self._connection.execute(_LATEST, this_target).scalar()
-            run_id = self._open(finding, target, due_at=max(self.now, (latest or 0.0) + self._reopen_after))
-            self._hold_back(run_id)
+            self._open(finding, target, this_target)
 
-    def _open(self, finding: Finding, target: Target, due_at: float) -> str:
+    def _open(self, finding: Finding, target: Target, this_target: Mapping[str, str]) -> None:
+        latest = self._connection.execute(_LATEST, this_target).first()
+        if self._braked is not None and latest is not None and latest.finished_at > self._braked.set_at:
+            _attach(self._connection, latest.id, finding, self.now)  # the brake has told of this target already
+            return
+        rested = 0.0 if latest is None else latest.finished_at + self._reopen_after
+        run_id = self._insert(finding, target, due_at=max(self.now, rested))
+        self._hold_back(run_id)
+
+    def _insert(self, finding: Finding, target: Target, due_at: float) -> str:
         alert = finding.alert
         run_id = secrets.token_hex(4)
         self._connection.execute(
-            insert(runs).values(
-                id=run_id,
-                cluster=target.cluster,
-                runbook=target.runbook,
-                target=target.name,
-                state=RunState.RECEIVED,
-                alert=asdict(alert),
-                created_at=self.now,
-                updated_at=self.now,
+            _NEW,
+            {
+                "id": run_id,
+                "cluster": target.cluster,
+                "runbook": target.runbook,
+                "target": target.name,
+                "state": RunState.RECEIVED,
+                "alert": asdict(alert),
+                "created_at": self.now,
+                "updated_at": self.now,
                 # A clock that was set back must not put it off for longer than that.
-                due_at=min(due_at, self.now + self._reopen_after),
-            )
+                "due_at": min(due_at, self.now + self._reopen_after),
+            },
         )
         append(
             self._connection,
@@ -184,15 +194,16 @@ def _attach(connection: Connection, run_id: str, finding: Finding, now: float) -
     known = connection.execute(_KNOWN, mine).one_or_none()
     if known is None:
         connection.execute(
-            insert(run_alerts).values(
-                run_id=run_id,
-                fingerprint=alert.fingerprint,
-                firing=alert.firing,
-                starts_at=alert.starts_at,
-                first_seen=now,
-                last_seen=now,
-                received=finding.times,
-            )
+            _NEW_ALERT,
+            {
+                "run_id": run_id,
+                "fingerprint": alert.fingerprint,
+                "firing": alert.firing,
+                "starts_at": alert.starts_at,
+                "first_seen": now,
+                "last_seen": now,
+                "received": finding.times,
+            },
         )
     else:
         connection.execute(_AGAIN, {**mine, "firing": alert.firing, "last_seen": now, "times": finding.times})

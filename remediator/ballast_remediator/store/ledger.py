@@ -3,9 +3,10 @@
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Final
 
-from sqlalchemy import Connection, func, insert, or_, select
+from sqlalchemy import Connection, and_, bindparam, func, insert, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from ballast_remediator.contract import (
@@ -29,6 +30,26 @@ RETRY: Final = 2.0
 """Seconds until a claim that was refused is tried again."""
 LOCK_WAIT: Final = 45.0
 """The same where a lock is held: whoever frees it wakes those that wait for it."""
+
+
+# Made once: they are asked for every run, and building one costs more than running it.
+_ON_TARGET: Final = and_(runs.c.cluster == bindparam("cluster_"), runs.c.target == bindparam("target_"))
+_HOLDER: Final = select(locks.c.run_id).where(locks.c.name == bindparam("lock"))
+_QUARANTINED: Final = select(runs.c.id).where(
+    _ON_TARGET, runs.c.state == RunState.OUTCOME_UNKNOWN, runs.c.resolved_at.is_(None)
+)
+_BEGUN: Final = select(func.count()).where(
+    runs.c.cluster == bindparam("cluster_"),
+    runs.c.runbook == bindparam("runbook_"),
+    # One that still goes on counts however long ago it began.
+    or_(runs.c.started_at > bindparam("since"), runs.c.started_at.is_not(None) & runs.c.finished_at.is_(None)),
+)
+_LAST_ACTION: Final = (
+    select(runs.c.id, runs.c.runbook, runs.c.state, runs.c.rejected, runs.c.finished_at)
+    .where(_ON_TARGET, or_(runs.c.started_at.is_not(None), runs.c.rejected))
+    .order_by(runs.c.finished_at.is_not(None), runs.c.finished_at.desc())
+    .limit(1)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,47 +81,32 @@ class SqlLedger:
         return self._host.kill_switch_file
 
     def lock_holder(self, lock: str) -> str | None:
-        return self._connection.execute(select(locks.c.run_id).where(locks.c.name == lock)).scalar()
+        return self._connection.execute(_HOLDER, {"lock": lock}).scalar()
 
     def quarantined_by(self, target: Target) -> str | None:
-        return self._connection.execute(
-            select(runs.c.id).where(
-                runs.c.cluster == target.cluster,
-                runs.c.target == target.name,
-                runs.c.state == RunState.OUTCOME_UNKNOWN,
-                runs.c.resolved_at.is_(None),
-            )
-        ).scalar()
+        return self._connection.execute(_QUARANTINED, {"cluster_": target.cluster, "target_": target.name}).scalar()
 
     def stops(self, target: Target) -> Sequence[Stop]:
-        return [stop for stop in stops.in_force(self._connection, now=self.now) if stop.covers(target)]
+        return [stop for stop in self._stops if stop.covers(target)]
+
+    @cached_property
+    def _stops(self) -> Sequence[Stop]:
+        return stops.in_force(self._connection, now=self.now)
 
     def begun(self, cluster: str, runbook: str, since: float) -> int:
-        query = select(func.count()).where(
-            runs.c.cluster == cluster,
-            runs.c.runbook == runbook,
-            # One that still goes on counts however long ago it began.
-            or_(runs.c.started_at > since, runs.c.started_at.is_not(None) & runs.c.finished_at.is_(None)),
-        )
-        return int(self._connection.execute(query).scalar_one())
+        which = {"cluster_": cluster, "runbook_": runbook, "since": since}
+        return int(self._connection.execute(_BEGUN, which).scalar_one())
 
     def last_action(self, target: Target) -> Action | None:
-        row = self._connection.execute(
-            select(runs.c.id, runs.c.runbook, runs.c.state, runs.c.rejected, runs.c.finished_at)
-            .where(
-                runs.c.cluster == target.cluster,
-                runs.c.target == target.name,
-                or_(runs.c.started_at.is_not(None), runs.c.rejected),
-            )
-            .order_by(runs.c.finished_at.is_not(None), runs.c.finished_at.desc())
-            .limit(1)
-        ).one_or_none()
+        which = {"cluster_": target.cluster, "target_": target.name}
+        row = self._connection.execute(_LAST_ACTION, which).one_or_none()
         if row is None:
             return None
-        ended = "was rejected" if row.rejected else f"({row.runbook}) is {row.state}"
-        if row.finished_at is not None and not row.rejected:
-            ended = f"({row.runbook}) ended as {row.state}"
-        return Action(row.id, ended, row.finished_at)
+        if row.rejected:
+            words = "was rejected"
+        else:
+            words = f"({row.runbook}) {'is' if row.finished_at is None else 'ended as'} {row.state}"
+        return Action(row.id, words, row.finished_at)
 
 
 def judge(
