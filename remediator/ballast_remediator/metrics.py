@@ -1,5 +1,6 @@
 """What the remediator says of itself. No label holds anything of an alert, so it is shown without credentials."""
 
+from collections import Counter as Counts
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -7,7 +8,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from ballast_remediator.store import reading
+from ballast_remediator.contract import StopKind
+from ballast_remediator.store import reading, stops
 from ballast_remediator.store.database import Store
 from ballast_remediator.store.writer import StoreUnavailable
 from kube_ballast import __version__
@@ -26,6 +28,9 @@ class Metrics:
         engine_problem: Callable[[], str | None],
         ignored_alerts: Callable[[], int],
         tokens_problem: Callable[[], str | None],
+        policy_problem: Callable[[], str | None],
+        policy_digest: Callable[[], str],
+        kill_switch_file: Callable[[], str | None],
     ) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # each is a series nobody asks for
         self.registry = CollectorRegistry()
@@ -52,6 +57,8 @@ class Metrics:
             registry=self.registry,
         )
         self.registry.register(_OnScrape(store, engine_problem, ignored_alerts, tokens_problem))
+        self.registry.register(_OfPolicy(policy_problem, policy_digest))
+        self.registry.register(_OfStops(store, kill_switch_file))
 
     def refused(self, code: int) -> None:
         """One notification was answered with ``code``."""
@@ -108,6 +115,55 @@ class _OnScrape(Collector):
         yield GaugeMetricFamily(
             "ballast_remediator_notifications_unfiled", "Accepted notifications that became no run yet.", value=backlog
         )
+
+
+class _OfPolicy(Collector):
+    """Which policy is in force, and whether it is the one that was written last."""
+
+    def __init__(self, problem: Callable[[], str | None], digest: Callable[[], str]) -> None:
+        self._problem = problem
+        self._digest = digest
+
+    def describe(self) -> list[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "ballast_remediator_policy_problem",
+            "1 while the policy file cannot be used as it is and the last good one is in force; the log says why.",
+            value=float(self._problem() is not None),
+        )
+        info = GaugeMetricFamily(
+            "ballast_remediator_policy_info", "1, labelled with the digest of the policy in force.", labels=["digest"]
+        )
+        info.add_metric([self._digest()], 1.0)
+        yield info
+
+
+class _OfStops(Collector):
+    """What keeps runs from beginning; unknown, and left out, while the store cannot be read."""
+
+    def __init__(self, store: Store, kill_switch_file: Callable[[], str | None]) -> None:
+        self._store = store
+        self._kill_switch_file = kill_switch_file
+
+    def describe(self) -> list[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        try:
+            found = Counts(stop.kind for stop in self._store.read(stops.in_force))
+        except StoreUnavailable:
+            return
+        found[StopKind.KILL_SWITCH] += self._kill_switch_file() is not None
+        family = GaugeMetricFamily(
+            "ballast_remediator_stops",
+            "Stops in force, by kind; the kill switch's file counts as one.",
+            labels=["kind"],
+        )
+        for kind in StopKind:
+            family.add_metric([kind], found[kind])
+        yield family
 
 
 def _up(*, value: bool) -> Metric:

@@ -29,6 +29,7 @@ class Given:
     """A policy that is not of a file."""
 
     policy: Policy
+    problem: str | None = None
 
     def current(self) -> Policy:
         return self.policy

@@ -22,6 +22,10 @@ class Policies(Protocol):
     def current(self) -> Policy:
         """The one that is in force now."""
 
+    @property
+    def problem(self) -> str | None:
+        """Why what was written last is not in force; None while it is."""
+
 
 class Planner:
     """Everything before the first effect. Nothing here changes the world."""

@@ -55,6 +55,7 @@ class Engine:
     ) -> None:
         """``reviewed`` are the digests of runbooks.lock; ``alertmanagers`` those of each configured cluster."""
         self._store = store
+        self._policies = policies
         self._stopping = threading.Event()
         self._due = threading.Event()
         self._busy: set[str] = set()
@@ -111,6 +112,14 @@ class Engine:
     def kill_switch_file(self) -> str | None:
         """The path of the kill switch's file while it exists."""
         return self._surroundings.kill_switch_file()
+
+    def policy_digest(self) -> str:
+        """Of the policy that is in force."""
+        return self._policies.current().digest
+
+    def policy_problem(self) -> str | None:
+        """Why the policy file as it is now is not in force; None while it is."""
+        return self._policies.problem
 
     def runbooks(self) -> Mapping[str, str]:
         """The digests of the runbooks that may run, by their names."""

@@ -31,6 +31,12 @@ class Engine(Protocol):
     def kill_switch_file(self) -> str | None:
         """The path of the kill switch's file while it exists."""
 
+    def policy_digest(self) -> str:
+        """Of the policy that is in force."""
+
+    def policy_problem(self) -> str | None:
+        """Why the policy file as it is now is not in force; None while it is."""
+
     def runbooks(self) -> Mapping[str, str]:
         """The digests of the runbooks that may run, by their names."""
 

@@ -26,6 +26,12 @@ class NoEngine:
     def kill_switch_file(self) -> str | None:
         return None
 
+    def policy_digest(self) -> str:
+        return ""
+
+    def policy_problem(self) -> str | None:
+        return None
+
     def runbooks(self) -> Mapping[str, str]:
         return {}
 

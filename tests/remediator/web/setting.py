@@ -32,6 +32,7 @@ class RecordingEngine:
     woken: int = 0
     trouble: str | None = None
     stop_file: str | None = None
+    bad_policy: str | None = None
     reviewed: dict[str, str] = field(default_factory=lambda: {"etcd-free-space": "ef" * 32})
 
     def wake(self) -> None:
@@ -45,6 +46,12 @@ class RecordingEngine:
 
     def kill_switch_file(self) -> str | None:
         return self.stop_file
+
+    def policy_digest(self) -> str:
+        return "cd" * 32
+
+    def policy_problem(self) -> str | None:
+        return self.bad_policy
 
     def runbooks(self) -> Mapping[str, str]:
         return self.reviewed

@@ -140,3 +140,16 @@ def test_an_address_in_use_is_said_to_be(site: Site, running: subprocess.Popen[s
     code, said = run(site)
     assert code == 1
     assert f"cannot listen on 127.0.0.1:{site.port}" in said
+
+
+@pytest.mark.usefixtures("running")
+def test_a_policy_that_cannot_be_used_leaves_the_old_one_in_force_and_shows(site: Site) -> None:
+    before = re.findall(r'policy_info\{digest="(\w+)"\}', metrics(site))
+    policy = site.folder / "policy.yaml"
+    good = policy.read_text()
+    policy.write_text("rules:\n  - {runbook: reboot}\n")
+    eventually(lambda: "ballast_remediator_policy_problem 1.0" in metrics(site), within=10.0)
+    assert re.findall(r'policy_info\{digest="(\w+)"\}', metrics(site)) == before
+    policy.write_text(good.replace("mode: ask", "mode: shadow"))
+    eventually(lambda: "ballast_remediator_policy_problem 0.0" in metrics(site), within=10.0)
+    assert re.findall(r'policy_info\{digest="(\w+)"\}', metrics(site)) != before

@@ -1,8 +1,12 @@
+import re
 import subprocess
 
 import pytest
 from flask import Flask
 
+from ballast_remediator.contract import StopKind
+from ballast_remediator.store import stops
+from ballast_remediator.store.database import Store
 from drills.stack.process import tool
 from tests.remediator.web.setting import RecordingEngine, Site
 
@@ -30,6 +34,7 @@ def test_metrics_without_a_store_leave_out_what_is_unknown(app: Flask, site: Sit
     exposed = client.get("/metrics").text
     assert "ballast_remediator_store_up 0.0" in exposed
     assert "ballast_remediator_runs" not in exposed
+    assert "ballast_remediator_stops" not in exposed
     assert "ballast_remediator_notifications_unfiled" not in exposed
     assert client.get("/readyz").status_code == 503
 
@@ -50,3 +55,27 @@ def test_metrics_are_as_prometheus_wants_them(app: Flask) -> None:
     command = [tool("promtool"), "check", "metrics"]
     check = subprocess.run(command, input=exposed, capture_output=True, timeout=60, check=False)
     assert (check.returncode, check.stdout + check.stderr) == (0, b"")
+
+
+def test_metrics_tell_which_policy_is_in_force_and_that_a_newer_one_is_not(app: Flask, engine: RecordingEngine) -> None:
+    exposed = app.test_client().get("/metrics").text.splitlines()
+    assert "ballast_remediator_policy_problem 0.0" in exposed
+    assert f'ballast_remediator_policy_info{{digest="{"cd" * 32}"}} 1.0' in exposed
+    engine.bad_policy = "policy.yaml:3: rules.0.mode: …"
+    assert "ballast_remediator_policy_problem 1.0" in app.test_client().get("/metrics").text.splitlines()
+
+
+def test_metrics_count_stops_by_kind_with_the_kill_switch_file(
+    app: Flask, engine: RecordingEngine, store: Store
+) -> None:
+    def told() -> dict[str, str]:
+        exposed = app.test_client().get("/metrics").text
+        return dict(re.findall(r'^ballast_remediator_stops\{kind="(\w+)"\} (\S+)$', exposed, re.MULTILINE))
+
+    assert told() == {"kill_switch": "0.0", "brake": "0.0", "freeze": "0.0", "hold": "0.0"}
+    engine.stop_file = "/run/ballast/stop"
+    for kind in (StopKind.KILL_SWITCH, StopKind.FREEZE, StopKind.FREEZE):
+        store.write(stops.put, kind, person="anna", reason="x", cluster="production")
+    over = store.write(stops.put, StopKind.HOLD, person="anna", reason="x", cluster="production", target="main")
+    store.write(stops.lift, over.id, person="anna", reason="over")
+    assert told() == {"kill_switch": "2.0", "brake": "0.0", "freeze": "2.0", "hold": "0.0"}
