@@ -108,7 +108,7 @@ def half(told: Sequence[Series]) -> list[Series]:
 
 LIES: Mapping[str, tuple[Callable[[Sequence[Series]], list[Series]], str]] = {
     "nothing": (lambda _: [], "Prometheus has no census of it"),
-    "stale": (aged, "the last census ended 30 min 1 s ago; none of more than 30 min is used (census_max_age)"),
+    "stale": (aged, "ago; none of more than 30 min is used (census_max_age)"),
     "from the future": (early, "from now: clocks differ"),
     "failed": (valued("census_success", 0), "the exporter's last attempt at a census came to nothing"),
     "NaN": (valued("live_bytes", math.nan), "a value that is no number (live_bytes nan)"),

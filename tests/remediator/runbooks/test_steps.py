@@ -19,6 +19,7 @@ from ballast_remediator.runbooks.etcd_leases import renewals
 from drills.filling import client
 from drills.stack import EtcdCluster, Stack
 from kube_ballast.analysis.etcd import MIB, EtcdState
+from kube_ballast.analysis.live_data import Filling
 from kube_ballast.clients.etcd.types import AlarmKind, KeyValue
 from tests.remediator.chain import SOON, Chain, alarms, chain
 from tests.remediator.doubles import FakePrometheus
@@ -228,6 +229,10 @@ class TestAMemberThatStillCountsWhatItFreed:
             assert fullest(state) is None
 
 
+def seen(state: EtcdState, old_revision: int | None = 5) -> World:
+    return World(state, old_revision, "words", Filling(unknown="nobody asked"), 0.0, 1)
+
+
 class TestThePlan:
     @pytest.fixture
     def book(self, etcd: EtcdCluster, tmp_path: Path) -> Iterator[Any]:
@@ -240,29 +245,30 @@ class TestThePlan:
         return plan
 
     def test_the_same_world_gives_the_same_plan(self, book: EtcdFreeSpace) -> None:
-        world = World(cluster(), 5, "words", 0.0, 1)
+        world = seen(cluster())
         assert book.plan(world) == book.plan(replace(world, valid_until=1.0))
 
     def test_followers_by_name_and_the_leader_last(self, book: EtcdFreeSpace) -> None:
         told = {"leader_id": 2}
         state = cluster(member(3, status=told), member(2, status=told), member(1, status=told))
-        steps = self.plan(book, World(state, 5, "", 0.0, 1)).steps
+        steps = self.plan(book, seen(state)).steps
         assert [step.target for step in steps if step.kind == "defragment"] == ["m1", "m3", "m2"]
 
     def test_without_an_old_revision_there_is_no_first_compaction(self, book: EtcdFreeSpace) -> None:
-        kinds = [step.kind for step in self.plan(book, World(cluster(), None, "nowhere", 0.0, 1)).steps]
+        kinds = [step.kind for step in self.plan(book, seen(cluster(), None)).steps]
         assert "compact" not in kinds
         assert "compact-further" in kinds
 
     def test_what_is_measured_stands_in_it(self, book: EtcdFreeSpace) -> None:
-        because = self.plan(book, World(cluster(), 5, "", 0.0, 1)).because
+        because = self.plan(book, seen(cluster())).because
         assert because[0] == "NOSPACE is armed on m1"
         assert "m1 holds 100.0 MiB (40.0 MiB in use), 78 % of its quota of 128.0 MiB; m2 holds" in because[1]
-        assert "each member is blocked while it is defragmented, for 800 ms at most" in because[2]
+        assert because[2].startswith("what fills it is unknown: nobody asked. Whether live data leaves room")
+        assert "each member is blocked while it is defragmented, for 800 ms at most" in because[3]
 
     def test_no_alarm_no_plan_and_unknown_alarms_are_no_all_clear(self, book: EtcdFreeSpace) -> None:
-        assert isinstance(book.plan(World(cluster(alarms=()), 5, "", 0.0, 1)), NothingToDo)
-        world = World(cluster(alarms=None), 5, "", 0.0, 1)
+        assert isinstance(book.plan(seen(cluster(alarms=()))), NothingToDo)
+        world = seen(cluster(alarms=None))
         self.plan(book, world)
         assert book.guards[0](world).verdict is Verdict.REFUSE
 
@@ -270,8 +276,6 @@ class TestThePlan:
     def test_the_version_floor_and_its_knob(self, etcd: EtcdCluster, tmp_path: Path, *, accepted: bool) -> None:
         old = cluster(*(member(number, status={"version": "3.5.9"}) for number in (1, 2, 3)))
         with parts(tmp_path, etcd, settings={"accept_unsafe_versions": accepted}) as one:
-            answers = {
-                answer.guard: answer for guard in one.runbook.guards for answer in [guard(World(old, 5, "", 0.0, 1))]
-            }
+            answers = {answer.guard: answer for guard in one.runbook.guards for answer in [guard(seen(old))]}
             verdict = answers["version_is_safe"].verdict
             assert verdict is (Verdict.ALLOW if accepted else Verdict.REFUSE)
