@@ -13,6 +13,7 @@ from ballastctl import preapprovals, stops, words
 from ballastctl.connection import Connection, connected, output_option, reason_option, say
 from ballastctl.etcd import etcd
 from ballastctl.exits import EXIT_REFUSED, fail
+from ballastctl.shadow import shadow
 from ballastctl.token import token
 from kube_ballast import __version__
 from kube_ballast.clients.remediator import Remediator
@@ -72,6 +73,7 @@ for _command in (
     preapprovals.preapprove,
     preapprovals.preapprovals,
     preapprovals.revoke,
+    shadow,
 ):
     main.add_command(_command)
 

@@ -60,8 +60,8 @@ def look(store: Store, run_id: str, *found: Later, guard: str | None = None, las
 
 def every_score(store: Store) -> Sequence[str]:
     """Runs of every score, of six targets in one cluster and one in another; their ids, the oldest first."""
-    ids = [shadowed(store, target=f"etcd-{number}") for number in range(6)]
-    resolve(store, target="etcd-0")
+    ids = [shadowed(store, target=f"etcd-{number}", fingerprint=str(number)) for number in range(6)]
+    resolve(store, target="etcd-0", fingerprint="0")
     store.write(shadow.mark, ids[1], shadow.Mark.PEOPLE, person="anna", reason="compacted by hand")
     look(store, ids[2], Later.SAME_PLAN, Later.SAME_PLAN)
     look(store, ids[3], Later.SAME_PLAN, Later.REFUSED, guard="quorum_survives")
