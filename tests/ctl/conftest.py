@@ -9,9 +9,8 @@ from werkzeug.serving import make_server
 from ballast_remediator.app import create_app
 from ballast_remediator.store.database import Store
 from ballastctl.cli import main
-from drills.filling import client
 from drills.keyspace import objects
-from drills.stack import EtcdCluster
+from drills.stack import EtcdCluster, Stack
 from tests.ctl.spaces import ROOT, put
 from tests.remediator.web.setting import ROLES, RecordingEngine, Site, make_site, seed
 
@@ -59,9 +58,9 @@ def ctl(site: Site, url: str) -> Ctl:
     return call
 
 
-@pytest.fixture(scope="module")
-def filled(etcd: EtcdCluster) -> Iterator[EtcdCluster]:
+@pytest.fixture(scope="session")
+def filled(session_stack: Stack) -> EtcdCluster:
+    """Four nodes' keys below ``ROOT``, and one of a stranger; nobody writes to it any more."""
+    etcd = session_stack.etcd()
     put(etcd, [*objects(4, prefix=ROOT), (b"/space-stranger/one", b"x" * 1000)])
-    yield etcd
-    with client(etcd) as one:
-        one.delete_range(b"/space", b"/spacf", timeout=10)
+    return etcd

@@ -53,7 +53,6 @@ def test_names_are_told_only_when_asked_for(filled: EtcdCluster) -> None:
     assert "/space-stranger/one" not in space(filled, "-o", "json").stdout
     (largest,) = report(space(filled, "-o", "json", "--largest", "1"))["largest"]
     told = report(space(filled, "-o", "json"))
-    # The shared etcd may hold larger keys of other tests, outside of every prefix.
     assert largest["bytes"] == max(each["largest_bytes"] for each in (*told["resources"], *told["foreign"]))
     assert largest["key"] in etcdctl(filled, "get", largest["key"], "--keys-only")
 
