@@ -26,6 +26,17 @@ function(config, names)
   // Growth that nobody needs to know of: an object more or less.
   local hourly = '3600 * %s > %d' % [growth, MiB];
 
+  // Shares of live data say nothing while live data is the least of the file.
+  local mostly =
+    local file = part('part=~".+"');
+    local called(what, expr) = 'label_replace(%s, "what", "%s", "", "")' % [expr, what];
+    local loose = part('part=~"free|half_empty"');
+    std.join('\nor on ()\n', [
+      'topk(1, %s)' % ofFullest(promql.named('(%s and on (%s) %s >= 0.5 * %s)' % [share, per, part('part="live"'), file])),
+      ofFullest(called('history', '((%s >= %s) / %s)' % [part('part="history"'), loose, file])),
+      ofFullest(called('free pages', '(%s / %s)' % [loose, file])),
+    ]);
+
   // When live data reaches the quota, where it is not far and not by an object or two.
   local forecast = '%s <= %d\nand\nsum by (%s) (%s)' % [fullIn, 2 * config.predictedWarningSeconds, per, hourly];
 
@@ -47,9 +58,10 @@ function(config, names)
     cause: [
       d.big(
         'Fills it most',
-        'The resource with the largest share of all live bytes, in the fullest etcd. In a calm cluster these are pods, with about '
-        + 'half. Events or a custom resource up here: that is what fills etcd. See "What fills it" below.',
-        [d.instant('topk(1, %s)' % promql.named(ofFullest(share)), '{{what}}')],
+        'Of the fullest etcd. Where live data is half of the file or more: the resource with the largest share of all live bytes; in a '
+        + 'calm cluster these are pods, with about half, and Events or a custom resource up here are what fills etcd. Otherwise '
+        + '"history" or "free pages", with their share of the file.',
+        [d.instant(mostly, '{{what}}')],
         'percentunit',
         d.thresholds('blue', []),
       ) { fieldConfig+: { defaults+: { decimals: 0 } } },
@@ -59,7 +71,8 @@ function(config, names)
         + 'objects and what should remove them. Growth below a MiB an hour is not shown.',
         [
           d.instant(
-            'topk(1, %s)\nor on ()\nmax(0 * %s)' % [promql.named(ofFullest(hourly)), live],
+            'topk(1, %s)\nor on ()\nlabel_replace(max(0 * %s), "what", "any resource", "", "")'
+            % [promql.named(ofFullest(hourly)), live],
             '{{what}}',
           ),
         ],

@@ -133,7 +133,7 @@ def test_the_large_numbers_of_a_calm_etcd(tmp_path: Path) -> None:
         "Fills it most": [
             {"labels": f'{SHARE}{{etcd_cluster="main", resource="pods", what="pods"}}', "value": 400 / 480}
         ],
-        "Grows most, per hour": [{"labels": "{}", "value": 0}],
+        "Grows most, per hour": [{"labels": '{what="any resource"}', "value": 0}],
         "What helps": [{"labels": '{etcd_cluster="main"}', "value": 0}],
     }
     cases = [{"expr": big(title), "exp_samples": samples} for title, samples in expected.items()]
@@ -206,6 +206,23 @@ def test_the_dashboard_says_what_helps(tmp_path: Path, parts: Mapping[str, int],
     ]
     expected = [{"labels": '{etcd_cluster="main"}', "value": int(code)}]
     judge(tmp_path, series, [{"expr": big("What helps"), "exp_samples": expected}])
+
+
+@pytest.mark.parametrize(
+    ("parts", "what"),
+    [
+        pytest.param({"live": 100, "history": 700, "free": 200}, "history", id="history"),
+        pytest.param({"live": 100, "half_empty": 100, "history": 200, "free": 600}, "free pages", id="free pages"),
+    ],
+)
+def test_shares_of_live_data_are_no_answer_where_it_is_the_least_of_the_file(
+    tmp_path: Path, parts: Mapping[str, int], what: str
+) -> None:
+    series = [each for each in calm("") if "space_bytes" not in each["series"]]
+    which = 'job="ballast-exporter", etcd_cluster="main"'
+    series += [each for each in counted(which, parts) if "space_bytes" in each["series"]]
+    expected = [{"labels": f'{{etcd_cluster="main", what="{what}"}}', "value": 0.7}]
+    judge(tmp_path, series, [{"expr": big("Fills it most"), "exp_samples": expected}])
 
 
 def test_without_any_quota_the_largest_etcd_is_spoken_of(tmp_path: Path) -> None:
