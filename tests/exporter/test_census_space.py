@@ -12,6 +12,7 @@ from ballast_exporter.census_members import connect
 from drills.stack import Stack
 from kube_ballast.analysis import space
 from kube_ballast.clients.etcd.client import EtcdClient
+from kube_ballast.clients.etcd.types import Put
 from tests.waiting import eventually
 
 SOON = 20.0
@@ -64,6 +65,14 @@ def large(cluster: Cluster) -> None:
     cluster.put((b"/registry/configmaps/drill/filler-%d" % (number % 8), 512 * 1024) for number in range(80))
 
 
+def transactions(cluster: Cluster) -> None:
+    """Many keys written at one revision each time, as a restore or an operator does, beside Leases."""
+    for first in range(0, 12_000, 100):
+        puts = [Put(b"/registry/events/ns/e%05d" % number, os.urandom(780)) for number in range(first, first + 100)]
+        cluster.client.txn([], puts, timeout=SOON)
+    cluster.put((b"/registry/leases/kube-node-lease/n%05d" % (number % 500), 400) for number in range(6000))
+
+
 def compacted(cluster: Cluster) -> None:
     """A cluster that lives, with an apiserver that compacts: the usual case."""
     cluster.put((b"/registry/pods/ns/p%05d" % number, cluster.size()) for number in range(4000))
@@ -88,7 +97,9 @@ def in_use(client: EtcdClient) -> int:
     return eventually(settled, within=20.0, every=0.1)
 
 
-@pytest.mark.parametrize("live", [leases, events, updates, large, compacted], ids=lambda live: live.__name__)
+@pytest.mark.parametrize(
+    "live", [leases, events, updates, large, transactions, compacted], ids=lambda live: live.__name__
+)
 def test_compaction_and_defragmentation_give_back_what_was_promised(
     stack: Stack, live: Callable[[Cluster], None]
 ) -> None:

@@ -95,17 +95,22 @@ def _left_pages(records: Sequence[tuple[int, int]]) -> int:
     held, and with that which of them shared one.
     """
     nodes: list[list[int]] = []
-    last = None
+    last, before, nth = None, None, 0
     for first in range(0, len(records), _MIN_RECORDS * 16):
         block = records[first : first + _MIN_RECORDS * 16]
         mean = math.fsum(size + _PER_RECORD for _, size in block) / len(block)
         held = max(_MIN_RECORDS, int((FILLED_BYTES - _HEADER) / mean))
+        alike = len(block) / len({revision for revision, _ in block})
         for revision, size in block:
-            if nodes and last == (held, revision // held):
+            # A transaction may write many at one revision, side by side. Which of them went is not known: none, then;
+            # an apiserver writes one.
+            nth = nth + 1 if revision == before else 0
+            page = (held, int(revision * alike / held), nth // held)
+            if nodes and last == page:
                 nodes[-1].append(size)
             else:
                 nodes.append([size])
-            last = (held, revision // held)
+            last, before = page, revision
     return sum(map(_node_pages, _rebalanced(nodes)))
 
 
