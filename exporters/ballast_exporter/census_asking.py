@@ -19,7 +19,7 @@ AnswerT = TypeVar("AnswerT")
 
 
 class Asker:
-    """One census's requests. A request under way is not interrupted, the next is not sent."""
+    """One census's requests. Thread safe; a request under way is not interrupted, the next is not sent."""
 
     def __init__(
         self,
@@ -41,9 +41,16 @@ class Asker:
         self._timeout = timeout
         self._look_every = look_every
         self._patience = patience
+        self._lock = threading.Lock()
         self._looked: float | None = None
+        self._due = 0.0
+        self._stopped = False
         self.revision = 0
         self.requests = 0
+
+    def stop(self) -> None:
+        """Another thread of this census has failed: no further request is sent."""
+        self._stopped = True
 
     def pin(self) -> int:
         """From now on everything is as of one revision: the member's newest, which this returns."""
@@ -109,22 +116,25 @@ class Asker:
             except ClientError:
                 if not left:
                     raise
-                self._members.avoid(source.endpoint)
-                self._looked = None
+                with self._lock:
+                    self._members.avoid(source.endpoint)
+                    self._looked = None
                 self._cancel.wait(_AGAIN_SECONDS)
         raise AssertionError("the last try returns or raises")
 
     def _source(self) -> Source:
-        self._check_cancelled()
-        if self._looked is None or time.monotonic() - self._looked >= self._look_every:
-            self._look()
-            self._looked = time.monotonic()
-        self.requests += 1
-        assert self._members.chosen is not None
-        return self._members.chosen
+        with self._lock:
+            self._check_cancelled()
+            now = time.monotonic()
+            if self._looked is None or now - self._looked >= self._look_every:
+                self._look()
+                self._looked = time.monotonic()
+            self.requests += 1
+            assert self._members.chosen is not None
+            return self._members.chosen
 
     def _look(self) -> None:
-        """Wait until members may be read. Raises Postponed."""
+        """Wait until members may be read, holding every other thread of this census up. Raises Postponed."""
         gives_up = time.monotonic() + self._patience
         while (reason := self._members.look()) is not None:
             if time.monotonic() >= gives_up:
@@ -135,9 +145,14 @@ class Asker:
 
     def pause(self, keys: int, stored: int) -> None:
         """Wait as the pace asks for after an answer of so many keys and bytes."""
-        if self._pace is not None:
-            self._cancel.wait(max(keys / self._pace.keys, stored / self._pace.stored))
+        if self._pace is None:
+            return
+        with self._lock:
+            now = time.monotonic()
+            self._due = max(now, self._due) + max(keys / self._pace.keys, stored / self._pace.stored)
+            seconds = self._due - now
+        self._cancel.wait(seconds)
 
     def _check_cancelled(self) -> None:
-        if self._cancel.is_set():
+        if self._cancel.is_set() or self._stopped:
             raise Cancelled("the census was told to stop")

@@ -6,7 +6,9 @@ import threading
 import time
 from collections import Counter as Multiset
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from ballast_exporter.census_asking import Asker
 from ballast_exporter.census_members import Members
@@ -21,6 +23,7 @@ _FIRST_KEYS = 16
 _FEW = 64
 _MEASURED_AT_LEAST = 20
 _MEASURED_BLINDLY = 5
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,7 @@ class Pass:
         self._last, self._kept = before
         self._progress = progress
         self._tally = Tally(self._last.revision, self._last.records.mask) if self._last else Tally(None)
+        self._lock = threading.Lock()
         self._share = 1.0
         self._stretches = Multiset(self._layout.place(kept.start) for kept in self._kept)
         self._chance = random.Random(0)  # noqa: S311 - which ranges are sampled is no secret
@@ -83,7 +87,7 @@ class Pass:
             self._forget()
         oldest = self._asker.oldest_revision(self._last.compacted if self._last else 1)
         self._share = self._share_to_measure(status)
-        kept = [each for task in self._tasks() for each in self._read(task)]
+        kept = [*itertools.chain.from_iterable(self._each(self._read))]
         census = Census(
             revision=revision,
             since=self._last.revision if self._last else None,
@@ -109,16 +113,26 @@ class Pass:
 
     def sweep(self) -> int:
         """How many keys there are, from the index."""
-        return sum(self._asker.keys_in(task.start, task.end) for task in self._tasks())
+        return sum(self._each(lambda task: self._asker.keys_in(task.start, task.end)))
 
-    def _tasks(self) -> list[_Task]:
-        """Every range, in order."""
-        return [_Task(each.start, each.end, each) for each in self._kept] or [
+    def _each(self, work: Callable[[_Task], ResultT]) -> list[ResultT]:
+        """``work`` on every range, in order; the first that fails ends them all."""
+        tasks = [_Task(each.start, each.end, each) for each in self._kept] or [
             _Task(start, end, None) for start, end in spans(self._layout.prefixes, whole=self._settings.whole)
         ]
+        if self._settings.parallel == 1:
+            return [work(task) for task in tasks]
+        with ThreadPoolExecutor(self._settings.parallel, thread_name_prefix="census") as pool:
+            futures = [pool.submit(work, task) for task in tasks]
+            try:
+                return [future.result() for future in futures]
+            except BaseException:
+                self._asker.stop()
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
 
-    def _read(self, task: _Task) -> Iterator[Kept]:
-        return self._explore(task) if task.kept is None else self._look_again(task.kept)
+    def _read(self, task: _Task) -> list[Kept]:
+        return [*(self._explore(task) if task.kept is None else self._look_again(task.kept))]
 
     def _look_again(self, kept: Kept) -> Iterator[Kept]:
         """A range that was read before: one answer, several where it has grown.
@@ -229,12 +243,14 @@ class Pass:
                 most_bytes=settings.page_bytes,
             )
         ]
-        self._tally.add_writes(scan, before, self._layout)
+        with self._lock:
+            self._tally.add_writes(scan, before, self._layout)
         return self._take(ranges)
 
     def _take(self, ranges: list[Kept]) -> list[Kept]:
-        for kept in ranges:
-            self._tally.add(kept)
+        with self._lock:
+            for kept in ranges:
+                self._tally.add(kept)
         self.tell("reading")
         return ranges
 
@@ -251,10 +267,11 @@ class Pass:
         if self._share in {0.0, 1.0}:
             return bool(self._share)
         place = self._layout.place(start)
-        known = self._stretches[place]
-        if not known and self._tally.measured(place) < _MEASURED_BLINDLY:
-            return True
-        return self._chance.random() < max(self._share, _MEASURED_AT_LEAST / known if known else 0.0)
+        with self._lock:
+            known = self._stretches[place]
+            if not known and self._tally.measured(place) < _MEASURED_BLINDLY:
+                return True
+            return self._chance.random() < max(self._share, _MEASURED_AT_LEAST / known if known else 0.0)
 
 
 def _is_another(last: Census, status: Status, revision: int) -> bool:

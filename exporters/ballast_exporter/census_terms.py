@@ -41,8 +41,8 @@ class Settings:
     """How a census is made. Seconds, bytes.
 
     ``prefixes`` are the ``--etcd-prefix`` of each apiserver that uses this etcd. ``whole`` looks outside of them too,
-    which needs the right to read everything. ``pace`` None reads as fast as it can, yet one range after the other: two
-    at a time make etcd's heap grow twice as much.
+    which needs the right to read everything. ``pace`` None reads as fast as it can, ``parallel`` ranges at a time; each
+    more makes etcd's heap grow more.
     ``measure`` bounds the bytes whose sizes are read: with more than that stored, sizes are sampled; None reads all
     sizes, 0 none. ``patience`` is how long it waits for defragmentations and snapshots to end.
 
@@ -54,6 +54,7 @@ class Settings:
     prefixes: tuple[str, ...] = (DEFAULT_PREFIX,)
     whole: bool = True
     pace: Pace | None = field(default_factory=Pace)
+    parallel: int = 1
     measure: int | None = None
     page_keys: int = 250
     page_bytes: int = 512 * 1024
@@ -63,8 +64,8 @@ class Settings:
     timeout: float = 10.0
 
 
-FAST = Settings(pace=None, page_keys=4000, page_bytes=4 * 1024 * 1024)
-"""For somebody who waits, and asks for speed."""
+FAST = Settings(pace=None, parallel=2, page_keys=1400, page_bytes=4 * 1024 * 1024)
+"""For somebody who waits. Larger answers, or more at once, are quicker and make etcd's heap grow beyond 150 MiB."""
 
 
 @dataclass(frozen=True, slots=True)

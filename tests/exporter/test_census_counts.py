@@ -3,6 +3,7 @@
 import subprocess
 from collections import Counter as Multiset
 from collections.abc import Callable
+from dataclasses import replace
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -33,16 +34,17 @@ WRITES = st.dictionaries(KEYS, st.integers(0, 3000), max_size=60)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.tuples(WRITES, WRITES), st.lists(st.integers(0, 200), max_size=10))
+@given(st.tuples(WRITES, WRITES), st.lists(st.integers(0, 200), max_size=10), st.sampled_from([1, 2]))
 def test_any_keyspace_is_counted_exactly_again_and_again(
     own_etcd: EtcdCluster,
     client: EtcdClient,
     rounds: tuple[dict[bytes, int], dict[bytes, int]],
     gone: list[int],
+    parallel: int,
 ) -> None:
     first, second = rounds
     client.delete_range(b"\0", b"\0", timeout=SOON)
-    counter = Counter(connect(own_etcd.config), SMALL)
+    counter = Counter(connect(own_etcd.config), replace(SMALL, parallel=parallel))
     try:
         for key, size in first.items():
             client.put(key, bytes(size), timeout=SOON)

@@ -85,9 +85,11 @@ def test_an_etcd_that_was_restored_is_counted_as_one_never_seen(
 def test_told_to_stop_it_stops(own_etcd: EtcdCluster, client: EtcdClient, counters: Callable[..., Counter]) -> None:
     fill(client, 2000)
     cancel = threading.Event()
-    counter = counters(own_etcd, SMALL, pace=Pace(keys=100))
-    with pytest.raises(Cancelled):
-        counter.run(progress=lambda _: cancel.set(), cancel=cancel)
+    for parallel in (1, 2):
+        cancel.clear()
+        counter = counters(own_etcd, SMALL, parallel=parallel, pace=Pace(keys=100))
+        with pytest.raises(Cancelled):
+            counter.run(progress=lambda _: cancel.set(), cancel=cancel)
 
 
 def test_nobody_is_read_while_somebody_defragments(
