@@ -28,6 +28,25 @@ def clean(text: str) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
+def wrapped(text: str, columns: int | None, *, indent: int = 0, hang: int | None = None) -> Iterator[str]:
+    """The text with ``indent``, and ``hang`` on its further lines, wrapped at ``columns``; None is one line.
+
+    Colours take no columns.
+    """
+    first, later = " " * indent, " " * (indent if hang is None else hang)
+    if columns is None:
+        yield first + text
+        return
+    line, room = first, max(columns, _NARROWEST)
+    for word in text.split(" "):
+        if line.strip() and len(click.unstyle(line)) + 1 + len(click.unstyle(word)) > room:
+            yield line.rstrip()
+            line = later + word
+        else:
+            line += word if not line.strip() and len(line) == len(first) else f" {word}"
+    yield line
+
+
 def table(runs: Sequence[RunSummary], *, now: datetime, columns: int | None) -> Iterator[str]:
     """One line for each run under a heading; the reason is cut to fit ``columns``, whole with None."""
     if not runs:
@@ -90,25 +109,32 @@ def details(run: Run, *, now: datetime) -> Iterator[str]:
 def approvals(run: Run) -> str:
     """Who has approved the plan, how many more it takes, and who may."""
     given = [one.person for one in run.approvals]
-    said = f"approved by {_listed(given)}" if given else ""
+    said = f"approved by {listed(given)}" if given else ""
     left = run.approvals_needed - len(given)
     if left <= 0 or run.state != "awaiting_approval":
         return said
     if given:
-        people = "one more, a different person" if left == 1 else f"{_count(left)} more, different people"
+        people = "one more, a different person" if left == 1 else f"{count(left)} more, different people"
         said += f"; waits for {people}"
     else:
-        said = "waits for one person" if left == 1 else f"waits for {_count(left)} different people"
+        said = "waits for one person" if left == 1 else f"waits for {count(left)} different people"
     may = None if run.approvers is None else [name for name in run.approvers if name not in given]
-    return f"{said} ({'whoever has the role approver or admin' if may is None else _listed(may, 'or')})"
+    return f"{said} ({approvers(may)})"
 
 
-def _listed(names: Sequence[str], last: str = "and") -> str:
+def approvers(names: Sequence[str] | None) -> str:
+    """Who may approve."""
+    return "whoever has the role approver or admin" if names is None else listed(names, "or")
+
+
+def listed(names: Sequence[str], last: str = "and") -> str:
+    """``a, b and c``, clean."""
     *others, final = map(clean, names)
     return f"{', '.join(others)} {last} {final}" if others else final
 
 
-def _count(number: int) -> str:
+def count(number: int) -> str:
+    """A small number as a word."""
     return _NUMBERS.get(number, str(number))
 
 
@@ -127,7 +153,7 @@ def plan(run: Run, content: Plan, *, now: datetime) -> Iterator[str]:
     if content.limits:
         yield from _section("Limits", (f"{clean(name)}: {clean(str(value))}" for name, value in content.limits.items()))
     yield from _section(
-        "Guards", (f"{_verdict(answer.verdict)} {answer.guard}: {clean(answer.reason)}" for answer in content.answers)
+        "Guards", (f"{verdict(answer.verdict)} {answer.guard}: {clean(answer.reason)}" for answer in content.answers)
     )
     for guard in run.to_acknowledge:
         state = "was accepted" if guard in run.acknowledged else f"has to be accepted: --acknowledge {guard}"
@@ -164,8 +190,9 @@ def _progress(step: Step | None, now: datetime) -> str:
     return click.style(f" [done in {took}: {clean(step.result or '')}]", fg="green")
 
 
-def _verdict(verdict: str) -> str:
-    mark, colour = _VERDICTS.get(verdict, (verdict, None))
+def verdict(said: str) -> str:
+    """A guard's verdict in three columns."""
+    mark, colour = _VERDICTS.get(said, (said, None))
     return click.style(mark, fg=colour)
 
 

@@ -7,9 +7,18 @@ count.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from ballast_remediator.contract import Alert
@@ -57,6 +66,17 @@ class _WireAlert(_Wire):
     fingerprint: Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME)]
 
 
+class _HeldAlert(_WireAlert):
+    """An alert by itself. Alertmanager's API tells its status as an object, and has no word for resolved."""
+
+    status: Literal["firing", "resolved"] = "firing"
+
+    @field_validator("status", mode="before")
+    @classmethod
+    def _of_the_api(cls, value: object) -> object:
+        return "firing" if isinstance(value, dict) and "state" in value else value
+
+
 class _WirePayload(_Wire):
     version: Literal["4"]
     receiver: _Text
@@ -64,6 +84,10 @@ class _WirePayload(_Wire):
     external_url: Annotated[_Text, Field(alias="externalURL")] = ""
     truncated_alerts: int = Field(default=0, ge=0)
     alerts: tuple[_WireAlert, ...] = Field(max_length=MAX_ALERTS)
+
+
+_JSON: TypeAdapter[Any] = TypeAdapter(Any)
+_HELD = TypeAdapter(Annotated[tuple[_HeldAlert, ...], Field(max_length=MAX_ALERTS)])
 
 
 def parse(body: bytes) -> Payload:
@@ -83,6 +107,32 @@ def parse(body: bytes) -> Payload:
         group_key=wire.group_key,
         external_url=wire.external_url,
     )
+
+
+def alerts_of(body: bytes) -> tuple[Alert, ...]:
+    """The alerts that a person has in a file: a webhook's body, one alert of it, or what Alertmanager's API lists.
+
+    Raises:
+        Malformed: it is none of these.
+    """
+    try:
+        content = _JSON.validate_json(body)
+    except ValidationError as error:
+        raise Malformed(_reason(error)) from error
+    if isinstance(content, dict) and "alerts" in content:
+        return parse(body).alerts
+    held = content if isinstance(content, list) else [content]
+    try:
+        return tuple(map(_alert, _HELD.validate_python(held)))
+    except ValidationError as error:
+        mistakes = "; ".join(
+            f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}"
+            for mistake in error.errors(include_url=False)[:_SHOWN]
+        )
+        raise Malformed(
+            "it is no webhook payload, no alert of one, and no list of alerts as Alertmanager's API gives it: "
+            + mistakes
+        ) from error
 
 
 def _alert(wire: _WireAlert) -> Alert:

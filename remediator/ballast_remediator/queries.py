@@ -197,7 +197,7 @@ def run(store: Store, run_id: str) -> RunDetail | None:
             starts_at=_time(found.alert.starts_at),
         ),
         mode=found.mode,
-        plan=None if plan is None else _plan(plan),
+        plan=None if plan is None else plan_view(plan),
         plan_hash=found.plan_hash,
         to_acknowledge=() if plan is None else plan.acknowledgements,
         acknowledged=tuple(sorted(found.acknowledged)),
@@ -226,7 +226,8 @@ def _summary(run: Run) -> dict[str, Any]:
     }
 
 
-def _plan(plan: Plan) -> PlanView:
+def plan_view(plan: Plan) -> PlanView:
+    """As the API shows it."""
     content = asdict(plan)
     content["steps"] = [{**step, "ordinal": ordinal} for ordinal, step in enumerate(content["steps"], start=1)]
     return PlanView.model_validate(content)

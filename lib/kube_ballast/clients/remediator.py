@@ -14,13 +14,14 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from kube_ballast.clients.errors import BadResponse, ClientError, Conflict, Timeout, Unavailable
 from kube_ballast.clients.http import Answer, HttpClient
 from kube_ballast.clients.remediator_shadow import ShadowReport
-from kube_ballast.clients.remediator_types import Preapproval, Run, RunSummary, Stop, Stops
+from kube_ballast.clients.remediator_types import Explanations, Preapproval, Run, RunSummary, Stop, Stops
 from kube_ballast.config import HttpConfig
 
 T = TypeVar("T")
 _RUNS: Final = "/api/v1/runs"
 _STOPS: Final = "/api/v1/stops"
 _PREAPPROVALS: Final = "/api/v1/preapprovals"
+_EXPLAIN: Final = "/api/v1/explain"
 _SHADOW: Final = "/api/v1/shadow"
 
 
@@ -44,6 +45,7 @@ _ALL_STOPS = TypeAdapter(Stops)
 _STOP = TypeAdapter(Stop)
 _ALL_PREAPPROVALS = TypeAdapter(_Preapprovals)
 _PREAPPROVAL = TypeAdapter(Preapproval)
+_EXPLANATIONS = TypeAdapter(Explanations)
 _REPORT = TypeAdapter(ShadowReport)
 _REQUEST: TypeAdapter[Mapping[str, object]] = TypeAdapter(Mapping[str, object])
 
@@ -147,6 +149,15 @@ class Remediator:
     def revoke(self, preapproval_id: str, *, reason: str, timeout: float) -> Preapproval:
         """Takes a pre-approval back; the answer is the one that was taken back."""
         return self._post(_PREAPPROVAL, f"{_path(_PREAPPROVALS, preapproval_id)}/revoke", {"reason": reason}, timeout)
+
+    def explain(self, alerts: bytes, *, record: bool, timeout: float) -> Explanations:
+        """What it would do about ``alerts`` (JSON, as Alertmanager has them), and why. Nothing is written or begun."""
+        params = [("record", "true" if record else "false")]
+        try:
+            answer = self._http.request("POST", _EXPLAIN, params, timeout=timeout, body=alerts)
+        except Timeout as error:
+            raise Unavailable(self.url, f"no explanation came within {timeout:g} s; nothing was changed") from error
+        return self._read(_EXPLANATIONS, answer, acted=False)
 
     def _decide(self, run_id: str, what: str, content: Mapping[str, object], timeout: float) -> Run:
         return self._post(_ONE, f"{_path(_RUNS, run_id)}/{what}", content, timeout)

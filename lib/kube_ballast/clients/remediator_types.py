@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 Scalar = str | int | float | bool | None
 
@@ -164,3 +165,52 @@ class Preapproval:
     given_at: datetime
     until: datetime
     problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DecidingRule:
+    """The policy's rule that decides; ``number`` counts from 1."""
+
+    number: int
+    match: Mapping[str, str]
+    mode: str
+    approvers: tuple[str, ...] | None
+    approvals_needed: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRun:
+    """A run that is open already."""
+
+    id: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """What a run on one alert would come to now; ``state`` None is that no run would answer it."""
+
+    alert: str
+    labels: Mapping[str, str]
+    cluster: str | None
+    runbook: str | None
+    target: str | None
+    state: str | None
+    words: str
+    passing: bool
+    open_run: OpenRun | None
+    answers: tuple[GuardAnswer, ...]
+    plan: Plan | None
+    plan_hash: str | None
+    rule: DecidingRule | None
+    mismatches: tuple[str, ...]
+    beforehand: tuple[str, ...]
+    policy_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanations:
+    """In the order of the alerts; ``recordings`` are what was seen, where that was asked for."""
+
+    explanations: tuple[Explanation, ...]
+    recordings: tuple[Any, ...] | None

@@ -67,7 +67,7 @@ class Intake:
         return bool(self._portions) or len(portion.filed) == inbox.BATCH
 
     def _portioned(self, batch: Sequence[Notification]) -> Iterable["_Portion"]:
-        findings = [replace(self._finding(alert), times=times) for alert, times in _in_a_row(self._alerts(batch))]
+        findings = [replace(self.finding(alert), times=times) for alert, times in _in_a_row(self._alerts(batch))]
         *earlier, last = [findings[start : start + PORTION] for start in range(0, len(findings), PORTION)] or [[]]
         yield from (_Portion((), portion) for portion in earlier)
         yield _Portion(batch, last)
@@ -120,7 +120,8 @@ class Intake:
                     )
         return tuple(found.values())
 
-    def _finding(self, alert: Alert) -> inbox.Finding:
+    def finding(self, alert: Alert) -> inbox.Finding:
+        """What a run would be about, or why none answers the alert."""
         name = alert.labels.get(RUNBOOK_LABEL)
         if name is None:
             return inbox.Finding(alert, None, f"the alert has no label {RUNBOOK_LABEL}: it is for people")

@@ -134,7 +134,7 @@ class Judge:
         true_now = ask_guard(partial(alert_is_true_now, fresh_within=fresh_within), evidence)
         if true_now.verdict is Verdict.REFUSE:
             return _refused(true_now, (true_now,))
-        rule = case.policy.decide(target.runbook, _labels(evidence, target))
+        rule = case.policy.decide(target.runbook, labels_of(evidence, target))
         if rule is None:
             words = f"no rule of the policy enables {target.runbook} for this alert's labels in Prometheus"
             return Stop(RunState.SUPPRESSED, words, answers=(true_now,))
@@ -183,7 +183,7 @@ class Judge:
         return Ready(judged, rule, case.policy, request, runbook.reversibility, self._review.digests[runbook.name])
 
 
-def _labels(evidence: AlertEvidence, target: Target) -> Mapping[str, str]:
+def labels_of(evidence: AlertEvidence, target: Target) -> Mapping[str, str]:
     """What rules match: labels that Prometheus vouches for, and not those that somebody may have posted.
 
     Where only one cluster is configured its alerts need not name it; the policy may all the same.

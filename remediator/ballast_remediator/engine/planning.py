@@ -1,7 +1,7 @@
 """Plans a run: what the judge says of it, and then what the policy says."""
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, Final, Protocol
 
 from ballast_remediator.config import EngineSettings
@@ -25,6 +25,17 @@ class Policies(Protocol):
     @property
     def problem(self) -> str | None:
         """Why what was written last is not in force; None while it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What becomes of a plan that no guard refuses; it takes ``needed`` people, and ``given`` are who let it pass."""
+
+    to: RunState
+    words: str
+    needed: int
+    expires_at: float | None = None
+    given: tuple[Preapproval, ...] = ()
 
 
 class Planner:
@@ -98,39 +109,51 @@ class Planner:
     def _decide(self, run: Run, ready: Ready) -> None:
         mode = ready.rule.mode
         plan_hash = ready.request.plan_hash
-        risks = ready.plan.acknowledgements
-        needed = ready.rule.approvals_needed(ready.reversibility)
-        expires_at = None
-        given: tuple[Preapproval, ...] = ()
-        if mode is Mode.SHADOW:
-            to, words = RunState.SHADOWED, "shadow: this is what would have been done"
-        elif run.approved_hash == plan_hash and (run.expires_at or math.inf) > self._store.now():
+        outlook = self.outlook(ready)
+        if (
+            mode is not Mode.SHADOW
+            and run.approved_hash == plan_hash
+            and (run.expires_at or math.inf) > self._store.now()
+        ):
             # It was on its way when something passing held it up; what a person approved is still this plan.
-            to, words, expires_at = RunState.QUEUED, "approved already, and nothing has changed", run.expires_at
-        elif mode is Mode.AUTO and not risks and ready.reversibility is not Reversibility.IRREVERSIBLE:
-            to, words = RunState.QUEUED, "the policy lets it run by itself"
-        elif len(given := self._preapproved(ready)) >= needed:
-            people = ", ".join(f"{one.person} ({one.reason})" for one in given)
-            to, words, expires_at = RunState.QUEUED, f"approved beforehand by {people}", min(g.until for g in given)
-        else:
-            to, words = RunState.AWAITING_APPROVAL, _waits(ready.plan, needed)
+            words = "approved already, and nothing has changed"
+            outlook = Outlook(RunState.QUEUED, words, outlook.needed, run.expires_at)
+        expires_at = outlook.expires_at
+        if outlook.to is RunState.AWAITING_APPROVAL:
             # A plan looked at anew keeps its first deadline: an alert that comes and goes buys it no time.
-            expires_at = run.expires_at or self._store.now() + self._settings.approval_expires
+            expires_at = run.expires_at or expires_at
         self._store.write(
             runs.keep_plan,
             run.id,
-            to,
+            outlook.to,
             plan=ready.plan,
             plan_hash=plan_hash,
             mode=mode,
             policy_digest=ready.policy.digest,
-            words=words,
+            words=outlook.words,
             expires_at=expires_at,
-            approvals_needed=needed,
+            approvals_needed=outlook.needed,
             approvers=ready.rule.approvers,
-            preapproved_by=[one.id for one in given] if to is RunState.QUEUED and given else None,
-            acknowledged=risks if given else (),
+            preapproved_by=[one.id for one in outlook.given] or None,
+            acknowledged=ready.plan.acknowledgements if outlook.given else (),
         )
+
+    def outlook(self, ready: Ready) -> Outlook:
+        """What the policy, and the approvals given beforehand, make of a plan that nobody has seen. Changes nothing."""
+        mode = ready.rule.mode
+        needed = ready.rule.approvals_needed(ready.reversibility)
+        if mode is Mode.SHADOW:
+            return Outlook(RunState.SHADOWED, "shadow: this is what would have been done", needed)
+        risks = ready.plan.acknowledgements
+        if mode is Mode.AUTO and not risks and ready.reversibility is not Reversibility.IRREVERSIBLE:
+            return Outlook(RunState.QUEUED, "the policy lets it run by itself", needed)
+        given = self._preapproved(ready)
+        if len(given) >= needed:
+            people = ", ".join(f"{one.person} ({one.reason})" for one in given)
+            until = min(one.until for one in given)
+            return Outlook(RunState.QUEUED, f"approved beforehand by {people}", needed, until, given)
+        expires_at = self._store.now() + self._settings.approval_expires
+        return Outlook(RunState.AWAITING_APPROVAL, _waits(ready.plan, needed), needed, expires_at)
 
     def _preapproved(self, ready: Ready) -> tuple[Preapproval, ...]:
         """The approvals given beforehand that hold for this plan: one of each person, and of those who may."""

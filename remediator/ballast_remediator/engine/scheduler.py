@@ -10,8 +10,9 @@ from typing import Any, Final
 import structlog
 
 from ballast_remediator.config import EngineSettings
-from ballast_remediator.contract import Runbook, RunState
+from ballast_remediator.contract import Alert, Runbook, RunState
 from ballast_remediator.engine.execution import Executor
+from ballast_remediator.engine.explaining import Explained, Explainer
 from ballast_remediator.engine.followup import FollowUp
 from ballast_remediator.engine.intake import Intake
 from ballast_remediator.engine.judging import Judge
@@ -73,6 +74,17 @@ class Engine:
             settings=settings,
         )
         self._planner = Planner(store, judge, policies, surroundings, settings)
+        self._explainer = Explainer(
+            store,
+            runbooks=runbooks,
+            review=review,
+            witness=witness,
+            surroundings=surroundings,
+            settings=settings,
+            planner=self._planner,
+            policies=policies,
+            finding=self._intake.finding,
+        )
         self._executor = Executor(store, runbooks, review, surroundings, self._stopping)
         self._follow_up = FollowUp(store, judge, policies, surroundings)
         self._pool = ThreadPoolExecutor(max_workers=settings.workers, thread_name_prefix="run")
@@ -124,6 +136,10 @@ class Engine:
     def runbooks(self) -> Mapping[str, str]:
         """The digests of the runbooks that may run, by their names."""
         return self._review.unobjected()
+
+    def explain(self, alert: Alert) -> Explained:
+        """What a run on ``alert`` would come to now; nothing is written or begun. Raises `StoreUnavailable`."""
+        return self._explainer.explain(alert)
 
     def _loop(self) -> None:
         while not self._stopping.is_set():

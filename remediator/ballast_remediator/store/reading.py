@@ -46,6 +46,19 @@ def due(connection: Connection, *, furthest: float, limit: int) -> tuple[tuple[s
     return tuple((row.id, RunState(row.state)) for row in connection.execute(query))
 
 
+def open_run(connection: Connection, target: Target) -> Run | None:
+    """The run of that target that is not final, if there is one."""
+    row = connection.execute(
+        select(runs).where(
+            runs.c.cluster == target.cluster,
+            runs.c.runbook == target.runbook,
+            runs.c.target == target.name,
+            runs.c.finished_at.is_(None),
+        )
+    ).one_or_none()
+    return None if row is None else _run(row)
+
+
 def steps_of(connection: Connection, run_id: str) -> tuple[StepRecord, ...]:
     """A run's steps in order; none before it was claimed."""
     rows = connection.execute(select(steps).where(steps.c.run_id == run_id).order_by(steps.c.ordinal))

@@ -85,12 +85,21 @@ class Preapproval:
 
     def covers(self, target: Target, runbook_digest: str, plan: Plan) -> bool:
         """Whether this person has approved this very plan on this target."""
-        return (
-            (self.cluster, self.runbook, self.runbook_digest) == (target.cluster, target.runbook, runbook_digest)
-            and target.name in self.targets
-            and set(plan.acknowledgements) <= set(self.acknowledged)
-            and all(_within(plan.limits.get(name), most) for name, most in self.limits.items())
-        )
+        return self.gap(target, runbook_digest, plan) is None
+
+    def gap(self, target: Target, runbook_digest: str, plan: Plan) -> str | None:
+        """Why it does not cover this plan on this target, in words; None when it does."""
+        if (self.cluster, self.runbook) != (target.cluster, target.runbook) or target.name not in self.targets:
+            return f"it is for {self.runbook} on {', '.join(self.targets)} in {self.cluster}"
+        if self.runbook_digest != runbook_digest:
+            return f"the source of {self.runbook} has changed since"
+        risks = sorted(set(plan.acknowledgements) - set(self.acknowledged))
+        if risks:
+            return f"it does not accept the risk that {', '.join(risks)} names"
+        for name, most in self.limits.items():
+            if not _within(plan.limits.get(name), most):
+                return f"it allows {name} up to {most:g}, and the plan has {plan.limits.get(name, 'no such limit')}"
+        return None
 
 
 def _within(planned: Scalar, most: float) -> bool:

@@ -13,6 +13,7 @@ from ballast_remediator.web.services import services
 HOLDER: Final = "ballast.holder"
 """The environ's entry for who sends the request. No header can set it: those get a name that begins with HTTP_."""
 INGEST_PATH: Final = "/api/v1/alertmanager"
+EXPLAIN_PATH: Final = "/api/v1/explain"
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json"})
 """They tell nothing of alerts, clusters or people, and probes and scrapers rarely have credentials."""
 
@@ -60,6 +61,8 @@ _WORDS: Final = {
 def _needed(method: str, path: str) -> Right:
     if path == INGEST_PATH:
         return Right.INGEST
+    if path == EXPLAIN_PATH:  # a POST only because an alert does not fit into a URL
+        return Right.READ
     return Right.READ if method in {"GET", "HEAD", "OPTIONS"} else Right.DECIDE
 
 

@@ -8,6 +8,9 @@ from flask import Flask, Response, current_app
 from flask_openapi3.types import ResponseDict
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from ballast_remediator.config import Config
+from ballast_remediator.contract import Alert
+from ballast_remediator.engine.explaining import Explained
 from ballast_remediator.metrics import Metrics
 from ballast_remediator.store.database import Store
 from ballast_remediator.store.runs import NotPossible
@@ -30,6 +33,9 @@ class Engine(Protocol):
 
     def kill_switch_file(self) -> str | None:
         """The path of the kill switch's file while it exists."""
+
+    def explain(self, alert: Alert) -> Explained:
+        """What a run on ``alert`` would come to now; nothing is written or begun. Raises `StoreUnavailable`."""
 
     def policy_digest(self) -> str:
         """Of the policy that is in force."""
@@ -72,6 +78,7 @@ class Services:
     tokens: Tokens
     metrics: Metrics
     known: Known
+    config: Config
 
 
 def attach(app: Flask, services: Services) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from ballast_remediator.app import create_app
 from ballast_remediator.config import Config
+from ballast_remediator.contract import Alert
+from ballast_remediator.engine.explaining import Explained
 from ballast_remediator.store.database import Store
 from ballast_remediator.web.admission import admission, refusal
 from kube_ballast import configfile, wsgi
@@ -25,6 +27,9 @@ class NoEngine:
 
     def kill_switch_file(self) -> str | None:
         return None
+
+    def explain(self, alert: Alert) -> Explained:
+        return Explained(alert, "", "nobody knows")
 
     def policy_digest(self) -> str:
         return ""
