@@ -43,7 +43,12 @@ function(config, names)
   // What `ballastctl etcd space` advises, as one number: the first that applies.
   local helps =
     local file = part('part=~".+"');
-    local used = '%s >= %g * %s' % [file, config.helpFromUsedRatio, quota];
+    local soon = 'min by (%s) (%s) < %d' % [
+      per,
+      names.recorded('member:ballast_etcd_quota_time_to_limit_seconds:forecast'),
+      config.predictedCriticalSeconds,
+    ];
+    local used = '(%s >= %g * %s or %s)' % [file, config.helpFromUsedRatio, quota, soon];
     local returns(matcher) = '%s >= %g * %s' % [part(matcher), config.worthRatio, file];
     std.join('\nor\n', [
       '0 * ((%s) < %d) + 5' % [forecast, config.predictedCriticalSeconds],

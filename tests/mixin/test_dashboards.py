@@ -225,6 +225,23 @@ def test_shares_of_live_data_are_no_answer_where_it_is_the_least_of_the_file(
     judge(tmp_path, series, [{"expr": big("Fills it most"), "exp_samples": expected}])
 
 
+def test_history_that_soon_fills_an_empty_etcd_is_told_at_once(tmp_path: Path) -> None:
+    which = 'job="ballast-exporter", etcd_cluster="main"'
+    fast = {"db_size_bytes": "60000000+15000000x120", "db_in_use_bytes": "50000000+15000000x120"}
+    series = [
+        each for each in calm("") if "space_bytes" not in each["series"] and not any(n in each["series"] for n in fast)
+    ]
+    series += [
+        each for each in counted(which, {"live": 100_000_000, "history": 700_000_000}) if "space" in each["series"]
+    ]
+    for name, values in fast.items():
+        series.append({"series": f'ballast_etcd_quota_{name}{{{which}, member="a"}}', "values": values})
+    [text] = [each["options"]["3"]["text"] for each in mappings("What helps") if "3" in each["options"]]
+    assert text == "compact, defragment"
+    expected = [{"labels": '{etcd_cluster="main"}', "value": 3}]
+    judge(tmp_path, series, [{"expr": big("What helps"), "exp_samples": expected}])
+
+
 def test_without_any_quota_the_largest_etcd_is_spoken_of(tmp_path: Path) -> None:
     series = [each for each in calm("") if "limit_bytes" not in each["series"] and "used_ratio" not in each["series"]]
     judge(tmp_path, series, [{"expr": f"count({big('Fills it most')})", "exp_samples": [{"labels": "{}", "value": 1}]}])
