@@ -187,7 +187,10 @@ class Executor:
                 continue
             context.wait(0.0)  # a process that shuts down begins nothing more
             self._stop_if_told(record, context)
-            if context.record(runs.intend, record.ordinal) > ATTEMPTS:
+            attempt = context.record(runs.intend, record.ordinal)
+            # That write may have waited long for the store, and whoever stops things meanwhile does so with the file.
+            self._stop_if_told(record, context)
+            if attempt > ATTEMPTS:
                 last = "each time this process ended in the middle of it" if failure is None else f"at last: {failure}"
                 raise StepFailed(f"step {record.ordinal} ({record.spec.words}) failed {ATTEMPTS} times; {last}")
             try:
@@ -203,14 +206,14 @@ class Executor:
 
     def _stop_if_told(self, record: StepRecord, context: Context) -> None:
         """Before each act: the kill switch ends a run where nothing is half-done. Raises `StepFailed`."""
-        file = self._surroundings.kill_switch_file()
-        words = None if file is None else f"the kill switch's file {file} is there"
-        for stop in context.stops():
-            words = f"{stop.person} stopped {stop.scope} ({stop.reason})"
-        if words is not None:
+        told = [f"{stop.person} stopped {stop.scope} ({stop.reason})" for stop in context.stops()]
+        file = self._surroundings.kill_switch_file()  # last: the store may have been waited for
+        if file is not None:
+            told.append(f"the kill switch's file {file} is there")
+        if told:
             raise StepFailed(
-                f"{words}: ended before step {record.ordinal} ({record.spec.words}), with nothing half-done. What is "
-                "left is planned anew when the alert comes again"
+                f"{'; '.join(told)}: ended before step {record.ordinal} ({record.spec.words}), with nothing half-done. "
+                "What is left is planned anew when the alert comes again"
             )
 
     def _observe(self, record: StepRecord, step: Step, context: Context) -> Observed:
