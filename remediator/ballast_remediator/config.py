@@ -20,6 +20,7 @@ from typing import Annotated
 
 from pydantic import ByteSize, Field, FilePath, field_validator
 
+from kube_ballast.analysis.space import WORTH_A_DEFRAG, WORTH_BYTES
 from kube_ballast.config import Duration, EtcdConfig, HttpConfig, ListenAddress, Model
 
 
@@ -92,10 +93,29 @@ class EtcdFreeSpaceSettings(Model):
     """Run on etcd versions with known faults in what the runbook does (guard version_is_safe)."""
 
 
+class EtcdDefragSettings(Model):
+    """Knobs of the runbook etcd-defrag; docs/runbooks/etcd-defrag.md says how to choose them."""
+
+    least_free_share: float = Field(default=WORTH_A_DEFRAG, gt=0, lt=1)
+    """Of a member's file: from here on, and from `least_free_bytes` on, it is worth a defragmentation."""
+    least_free_bytes: ByteSize = Field(default=ByteSize(WORTH_BYTES), gt=0)
+    liveness_budget: Duration = 80.0
+    """Seconds a member may stall before its liveness probe kills it. kubeadm: 8 probes, 10 s apart."""
+    defrag_bytes_per_second: ByteSize = Field(default=ByteSize(52428800), gt=0)
+    """How fast a defragmentation is taken to be."""
+    defrag_timeout: Duration = 600.0
+    """Seconds after which a defragmentation's outcome is unknown."""
+    patience: Duration = 120.0
+    """Seconds a step waits for its guards, or for a member after its defragmentation, before the run gives up."""
+    accept_unsafe_versions: bool = False
+    """Run on etcd versions with known faults in what the runbook does (guard version_is_safe)."""
+
+
 class RunbooksConfig(Model):
     """The settings of each runbook, by its name."""
 
     etcd_free_space: EtcdFreeSpaceSettings = Field(default=EtcdFreeSpaceSettings(), alias="etcd-free-space")
+    etcd_defrag: EtcdDefragSettings = Field(default=EtcdDefragSettings(), alias="etcd-defrag")
 
 
 class EngineSettings(Model):

@@ -40,6 +40,10 @@ QUICK: Mapping[str, object] = {
     "settle_timeout": "30s",
     "defrag_timeout": "30s",
 }
+KNOBS: Mapping[str, Mapping[str, object]] = {
+    "etcd-free-space": QUICK,
+    "etcd-defrag": {"least_free_bytes": "2MiB", "patience": "5s", "defrag_timeout": "30s"},
+}
 UNREACHABLE = "http://127.0.0.1:9"
 ORDER = [
     "snapshot",
@@ -111,17 +115,18 @@ class Preceded:
 class Chain:
     """One engine with its store, started by `start`."""
 
-    def __init__(self, config: Config, policy: Policy) -> None:
+    def __init__(self, config: Config, policy: Policy, runbook: str = "etcd-free-space") -> None:
         self.config = config
         self.store = Store(config.store.path)
         self.connections = Connections(config.clusters)
-        self.runbook = runbooks.build(self.connections, config)["etcd-free-space"]
+        self.runbook = runbooks.build(self.connections, config)[runbook]
+        self.policies = Given(policy)
         self.engine = Engine(
             self.store,
             runbooks={self.runbook.name: self.runbook},
             # That runbooks.lock holds this very digest is a test of its own (test_meta.py).
             reviewed={self.runbook.name: digest(self.runbook)},
-            policies=Given(policy),
+            policies=self.policies,
             witness=Believing(),
             alertmanagers=self.connections.alertmanagers,
             settings=config.engine,
@@ -138,7 +143,8 @@ class Chain:
 
     def receive(self, body: bytes | None = None) -> None:
         """As the web does after it has checked who sends."""
-        self.store.write(inbox.accept, payload() if body is None else body, "test")
+        asking = payload(labels={"ballast_runbook": self.runbook.name}) if body is None else body
+        self.store.write(inbox.accept, asking, "test")
         self.engine.wake()
 
     def runs(self) -> tuple[Run, ...]:
@@ -216,6 +222,7 @@ def configuration(
     folder: Path,
     etcd: EtcdConfig,
     *,
+    runbook: str = "etcd-free-space",
     prometheus: str = UNREACHABLE,
     alertmanager: str = UNREACHABLE,
     settings: Mapping[str, object] | None = None,
@@ -239,7 +246,7 @@ def configuration(
                     "alertmanagers": [{"url": alertmanager}],
                 }
             },
-            "runbooks": {"etcd-free-space": {**QUICK, **(settings or {})}},
+            "runbooks": {runbook: {**KNOBS[runbook], **(settings or {})}},
             "engine": {"planning_patience": "1s", "reopen_after": "1ms", **(engine or {})},
         }
     )
@@ -250,6 +257,7 @@ def chain(
     folder: Path,
     etcd: EtcdCluster | EtcdConfig,
     *,
+    runbook: str = "etcd-free-space",
     mode: str = "auto",
     rules: Sequence[Mapping[str, Any]] | None = None,
     start: bool = True,
@@ -258,10 +266,10 @@ def chain(
     """An engine that answers for ``etcd`` as cluster "here"."""
     policy_file = folder / "policy.yaml"
     wide = {"match": {"cluster": "here"}, "budget": {"runs": 1000}, "cooldown": "1ms"}
-    wanted = [{"runbook": "etcd-free-space", "mode": mode, **wide}] if rules is None else rules
+    wanted = [{"runbook": runbook, "mode": mode, **wide}] if rules is None else rules
     policy_file.write_text(json.dumps({"rules": wanted}))
-    config = configuration(folder, etcd if isinstance(etcd, EtcdConfig) else etcd.config, **options)
-    one = Chain(config, load(policy_file))
+    config = configuration(folder, etcd if isinstance(etcd, EtcdConfig) else etcd.config, runbook=runbook, **options)
+    one = Chain(config, load(policy_file), runbook)
     if start:
         one.engine.start()
     try:

@@ -30,6 +30,6 @@ PLAN_B = (
     "Plan B, by hand, one member at a time: (1) take the member out of its kubelet's care (move its static pod "
     "manifest away), (2) `etcdutl defrag --data-dir DIR` while it is stopped, (3) put the manifest back and "
     "wait until it is healthy before the next; or raise --quota-backend-bytes (8 GiB at most) on all members "
-    "in a rolling restart. Then, if `etcdctl alarm list` shows no CORRUPT (a disarm clears that too), "
-    "`etcdctl alarm disarm`"
+    "in a rolling restart. Where NOSPACE is armed, then, if `etcdctl alarm list` shows no CORRUPT (a disarm clears "
+    "that too), `etcdctl alarm disarm`"
 )

@@ -7,9 +7,10 @@ from typing import Any
 from ballast_remediator.config import Config
 from ballast_remediator.connections import Connections
 from ballast_remediator.contract import Runbook
+from ballast_remediator.runbooks.etcd_defrag import EtcdDefrag
 from ballast_remediator.runbooks.etcd_free_space import EtcdFreeSpace
 
-APPROVED = (EtcdFreeSpace,)
+APPROVED = (EtcdFreeSpace, EtcdDefrag)
 
 
 def build(connections: Connections, config: Config) -> Mapping[str, Runbook[Any]]:

@@ -1,9 +1,8 @@
 """Defragmenting one member: asked of all guards right before, without its leadership, measured."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
-from ballast_remediator.config import EtcdFreeSpaceSettings
 from ballast_remediator.connections import PROBE, EtcdCluster
 from ballast_remediator.contract import (
     Answer,
@@ -17,7 +16,7 @@ from ballast_remediator.contract import (
     Verdict,
 )
 from ballast_remediator.guards.stall_fits import stall_fits
-from ballast_remediator.runbooks.etcd_guards import state_guards
+from ballast_remediator.runbooks.etcd_guards import GuardSettings, state_guards
 from kube_ballast.analysis.etcd import MIB, EtcdState, MemberState, live_bytes
 from kube_ballast.analysis.words import duration, size
 
@@ -29,16 +28,41 @@ MOVES: Final = 3
 """Moves of the leadership away from one member before the run gives up."""
 
 
+class DefragmentSettings(GuardSettings, Protocol):
+    """What the step takes from a runbook's settings; times are seconds."""
+
+    @property
+    def liveness_budget(self) -> float: ...
+
+    @property
+    def defrag_bytes_per_second(self) -> int:
+        """How fast it is taken to be before the first member of the run was measured."""
+
+    @property
+    def defrag_timeout(self) -> float: ...
+
+    @property
+    def patience(self) -> float: ...
+
+
 class Defragment:
-    """Defragments the member ``spec.target``.
+    """Defragments the member ``spec.target``. Records ``member``, ``seconds`` and ``bytes_per_second``.
 
     etcd goes on with a defragmentation when its client hangs up: a timeout means that the outcome is
     unknown, and the member's own ``etcd_disk_defrag_inflight`` tells when it can be looked at again.
     """
 
-    def __init__(self, etcd: Callable[[Target], EtcdCluster], settings: EtcdFreeSpaceSettings) -> None:
+    def __init__(
+        self,
+        etcd: Callable[[Target], EtcdCluster],
+        settings: DefragmentSettings,
+        *,
+        left: str,
+    ) -> None:
+        """``left`` says how things stand when a guard refuses, as a sentence without its full stop."""
         self._etcd = etcd
         self._settings = settings
+        self._left = left
 
     def observe(self, spec: StepSpec, context: StepContext) -> Observed:
         state = self._etcd(context.target).state()
@@ -47,10 +71,10 @@ class Defragment:
             return Observed(Progress.UNKNOWN, f"{member.name} is defragmenting, or does not tell")
         if member.status is None:
             return Observed(Progress.UNKNOWN, member.trouble)
-        free = member.status.db_size - (live_bytes(state) or 0)
+        free = gives_back(state, member)
         words = f"{member.name} has {size(free)} free of {size(member.status.db_size)}"
         if free <= max(WORTHWHILE_SHARE * member.status.db_size, WORTHWHILE_BYTES):
-            return Observed(Progress.DONE, f"{words}: nothing to gain")
+            return Observed(Progress.DONE, f"{words}: nothing to gain", {"member": member.name})
         return Observed(Progress.NOT_DONE, words)
 
     def act(self, spec: StepSpec, context: StepContext) -> Done:
@@ -64,7 +88,11 @@ class Defragment:
             raise StepFailed(f"{spec.target} stopped answering after its defragmentation")
         return Done(
             f"{spec.target}: {size(before.status.db_size)} became {size(after.status.db_size)} in {duration(seconds)}",
-            {"bytes_per_second": before.status.db_size_in_use / seconds, "seconds": seconds},
+            {
+                "member": spec.target,
+                "bytes_per_second": before.status.db_size_in_use / seconds,
+                "seconds": seconds,
+            },
         )
 
     def _prepared(self, cluster: EtcdCluster, name: str, context: StepContext) -> MemberState:
@@ -95,10 +123,7 @@ class Defragment:
             if refusal is None:
                 return state
             if not refusal.passing or context.now() > give_up:
-                raise StepFailed(
-                    f"{name} was not defragmented, {refusal.guard}: {refusal.reason}. NOSPACE stays armed; members "
-                    "before it in the plan are done and stay as they are"
-                )
+                raise StepFailed(f"{name} was not defragmented, {refusal.guard}: {refusal.reason}. {self._left}")
             context.wait(PAUSE)
 
     def _answers(self, state: EtcdState, name: str, context: StepContext) -> tuple[Answer, ...]:
@@ -115,6 +140,11 @@ class Defragment:
                 raise StepFailed(f"defragmented, but not healthy again: {member.trouble}. Look at its log")
             context.wait(PAUSE)
         return member
+
+
+def gives_back(state: EtcdState, member: MemberState) -> int:
+    """Bytes that a defragmentation takes off the member's file; 0 while it does not answer."""
+    return 0 if member.status is None else max(0, member.status.db_size - (live_bytes(state) or 0))
 
 
 def _forbids(answer: Answer, context: StepContext) -> bool:

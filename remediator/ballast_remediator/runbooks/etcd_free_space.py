@@ -7,7 +7,7 @@ docs/runbooks/etcd-free-space.md.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Self
@@ -16,7 +16,6 @@ from ballast_remediator.config import Config, EtcdFreeSpaceSettings, SnapshotsCo
 from ballast_remediator.connections import Connections
 from ballast_remediator.contract import (
     Alert,
-    Answer,
     Done,
     NothingToDo,
     Permissions,
@@ -41,7 +40,7 @@ from ballast_remediator.runbooks import (
     etcd_looking,
     etcd_snapshot,
 )
-from ballast_remediator.runbooks.etcd_guards import state_guards
+from ballast_remediator.runbooks.etcd_guards import CONTROL_PLANE, on_state, state_guards
 from ballast_remediator.runbooks.etcd_limits import ENOUGH, WELL_UNDER
 from kube_ballast.analysis.etcd import EtcdState, MemberState, predicted_stall, used_ratio
 from kube_ballast.analysis.live_data import Filling
@@ -49,8 +48,7 @@ from kube_ballast.analysis.words import duration, percent, size
 from kube_ballast.clients.etcd.types import AlarmKind
 
 NAME: Final = "etcd-free-space"
-CONTROL_PLANE: Final = "control-plane"
-"""The one lock of a cluster that whoever disturbs etcd or an apiserver has to hold."""
+LEFT: Final = "NOSPACE stays armed; members before it in the plan are done and stay as they are"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +119,14 @@ class EtcdFreeSpace:
                 "compact": etcd_compact.Compact(etcd, settings),
                 "compact-further": etcd_compact.CompactFurther(etcd, settings),
                 "check-live-data": etcd_compact.CheckLiveData(etcd, settings),
-                "defragment": etcd_defragment.Defragment(etcd, settings),
+                "defragment": etcd_defragment.Defragment(etcd, settings, left=LEFT),
                 "disarm": etcd_alarm.Disarm(etcd, settings),
                 "test-write": etcd_alarm.TestWrite(etcd, settings),
                 "watch-alarm": etcd_alarm.WatchAlarm(etcd, settings),
             }
         )
         self.guards: tuple[WorldGuard[World], ...] = (
-            *(_on_state(guard) for guard in state_guards(settings)),
+            *(on_state(guard) for guard in state_guards(settings)),
             lambda world: live_data_fits(world.filling, world.state, share=WELL_UNDER),
             lambda world: watchers_keep_up(world.old_revision, world.old_revision_words),
         )
@@ -214,10 +212,6 @@ class EtcdFreeSpace:
         cluster = self._connections.etcd(context.target)
         etcd_alarm.verify_restored(cluster, context, patience=self._settings.patience)
         return etcd_leases.await_cluster(cluster, self._settings, context)
-
-
-def _on_state(guard: Callable[[EtcdState], Answer]) -> WorldGuard[World]:
-    return lambda world: guard(world.state)
 
 
 def followers_first(state: EtcdState) -> tuple[MemberState, ...]:

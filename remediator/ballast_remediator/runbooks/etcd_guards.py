@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Final, Protocol
 
-from ballast_remediator.config import EtcdFreeSpaceSettings
 from ballast_remediator.contract import Answer
 from ballast_remediator.guards.disk_suffices import disk_suffices
 from ballast_remediator.guards.every_member_votes import every_member_votes
@@ -14,8 +14,31 @@ from ballast_remediator.guards.quota_is_known import quota_is_known
 from ballast_remediator.guards.version_is_safe import version_is_safe
 from kube_ballast.analysis.etcd import EtcdState
 
+CONTROL_PLANE: Final = "control-plane"
+"""The one lock of a cluster that whoever disturbs etcd or an apiserver has to hold."""
 
-def state_guards(settings: EtcdFreeSpaceSettings) -> tuple[Callable[[EtcdState], Answer], ...]:
+
+class GuardSettings(Protocol):
+    """What these guards take from a runbook's settings."""
+
+    @property
+    def accept_unsafe_versions(self) -> bool:
+        """Whether `version_is_safe` lets versions with known faults pass."""
+
+
+class Seen(Protocol):
+    """A world that holds the state of an etcd."""
+
+    @property
+    def state(self) -> EtcdState: ...
+
+
+def on_state(guard: Callable[[EtcdState], Answer]) -> Callable[[Seen], Answer]:
+    """``guard``, asked of the etcd in a runbook's world."""
+    return lambda world: guard(world.state)
+
+
+def state_guards(settings: GuardSettings) -> tuple[Callable[[EtcdState], Answer], ...]:
     """In the order in which refusals are told. CORRUPT makes every member unready too: the words name the cause."""
     return (
         no_corruption,

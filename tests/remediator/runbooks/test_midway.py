@@ -1,12 +1,10 @@
 """What goes wrong in the middle of a run, on real members, and what is left alone then."""
 
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from ballast_remediator.contract import RunState, Target
+from ballast_remediator.contract import RunState
 from ballast_remediator.store import runs
 from drills.filling import client, fill
 from drills.stack import EtcdCluster, Stack
@@ -18,7 +16,6 @@ from tests.remediator.chain import (
     ORDER,
     QUOTA,
     SOON,
-    Chain,
     alarms,
     arm,
     chain,
@@ -35,6 +32,7 @@ from tests.remediator.chain import (
     with_disk,
 )
 from tests.remediator.doubles import FakePrometheus
+from tests.remediator.runbooks.interrupted import interrupt
 from tests.waiting import eventually
 
 LEASES = {
@@ -42,30 +40,6 @@ LEASES = {
     "scheduler": b"/registry/leases/kube-system/kube-scheduler",
     "node": b"/registry/leases/kube-node-lease/node-1",
 }
-
-
-class Interrupted(EtcdClient):
-    """A member's client whose next Defragment is surrounded by what a test wants."""
-
-    def __init__(self, real: EtcdClient, defragment: Callable[[EtcdClient, float], None]) -> None:
-        super().__init__(real.endpoint)
-        self._real = real
-        self._wanted: Callable[[EtcdClient, float], None] | None = defragment
-
-    def defragment(self, *, timeout: float) -> None:
-        wanted, self._wanted = self._wanted, None
-        if wanted is None:
-            super().defragment(timeout=timeout)
-        else:
-            wanted(self._real, timeout)
-
-
-def interrupt(one: Chain, member: int, defragment: Callable[[EtcdClient, float], None]) -> None:
-    """Has that member's next Defragment done by ``defragment(client, timeout)``."""
-    cluster = one.connections.etcd(Target("here", "etcd-free-space", "main"))
-    endpoints = list(cluster.endpoints)
-    endpoints[member] = replace(endpoints[member], grpc=Interrupted(endpoints[member].grpc, defragment))
-    cluster.endpoints = tuple(endpoints)
 
 
 def put(etcd: EtcdCluster, *keys: bytes) -> None:

@@ -219,7 +219,7 @@ class TestAMemberThatStillCountsWhatItFreed:
         assert done.facts["in_use_ratio"] == pytest.approx(40 / 128)
 
     def test_is_defragmented_all_the_same(self) -> None:
-        step = Defragment(self.etcd, EtcdFreeSpaceSettings())
+        step = Defragment(self.etcd, EtcdFreeSpaceSettings(), left="")
         observed = step.observe(replace(SPEC, target="m3"), Lent())
         assert (observed.progress, observed.words) == (Progress.NOT_DONE, "m3 has 90.0 MiB free of 130.0 MiB")
 
