@@ -1,5 +1,6 @@
 """What every command that speaks to the remediator shares."""
 
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ import click
 from pydantic import TypeAdapter, ValidationError
 
 from ballastctl.exits import EXIT_REFUSED, EXIT_UNKNOWN, EXIT_UNREACHABLE, fail
+from ballastctl.words import terminal_width
 from kube_ballast.clients.errors import ClientError, Conflict, Denied, Timeout, Unavailable
 from kube_ballast.clients.remediator import Remediator
 from kube_ballast.config import Duration
@@ -69,6 +71,11 @@ def instant(value: str) -> datetime:
 output_option = click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 reason_option = click.option("--reason", required=True, help="Why, in words; it goes into the audit.")
 for_option = click.option("--for", "seconds", type=span, metavar="DURATION", help="Such as 2h; then it is over.")
+
+
+def columns() -> int | None:
+    """To wrap at; a file or a pipe gets each sentence whole."""
+    return terminal_width() if sys.stdout.isatty() else None
 
 
 def say(lines: Iterable[str]) -> None:

@@ -5,7 +5,7 @@ from typing import Final
 
 import click
 
-from ballastctl.words import approvers, clean, count, verdict, wrapped
+from ballastctl.words import approvers, clean, count, shown, verdict, wrapped
 from kube_ballast.clients.remediator_types import Explanation, GuardAnswer, Plan
 
 _WOULD: Final = {
@@ -60,11 +60,8 @@ def _why(one: Explanation, columns: int | None) -> Iterator[str]:
             f"Rule {rule.number} of the policy decides ({clean(where)}): mode {rule.mode}.", columns, indent=2
         )
         if rule.approvals_needed is not None and one.state == "awaiting_approval":
-            people = (
-                "One person has"
-                if rule.approvals_needed == 1
-                else f"{count(rule.approvals_needed)} different people have"
-            )
+            needed = rule.approvals_needed
+            people = "One person has" if needed == 1 else f"{count(needed).capitalize()} different people have"
             yield from wrapped(f"{people} to approve: {approvers(rule.approvers)}.", columns, indent=2)
     for words in one.mismatches:
         yield from wrapped(f"{clean(words)}.", columns, indent=2)
@@ -94,12 +91,14 @@ def _plan(plan: Plan, columns: int | None) -> Iterator[str]:
     yield ""
     yield from wrapped(click.style(f"Plan: {clean(plan.summary)}", bold=True), columns)
     for words in plan.because:
-        yield from wrapped(clean(words), columns, indent=2, hang=4)
+        yield from wrapped(f"- {clean(words)}", columns, indent=2, hang=4)
     width = len(str(len(plan.steps)))
     for step in plan.steps:
-        yield from wrapped(f"{step.ordinal:>{width}}. {clean(step.words)}", columns, indent=2, hang=4 + width)
-    for name, value in plan.limits.items():
-        yield f"  limit {clean(name)}: {clean(str(value))}"
+        before = 2 + width - len(str(step.ordinal))
+        yield from wrapped(f"{step.ordinal}. {clean(step.words)}", columns, indent=before, hang=4 + width)
+    if plan.limits:
+        limits = ", ".join(f"{clean(name)} {shown(value)}" for name, value in plan.limits.items())
+        yield from wrapped(f"within these limits: {limits}", columns, indent=2)
 
 
 def _footing(*, offline: bool) -> str:

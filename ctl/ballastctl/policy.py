@@ -11,9 +11,9 @@ from ballast_remediator import policy as policies
 from ballast_remediator.config import Config
 from ballast_remediator.tokens import TokensFile
 from ballastctl import explain_words, policy_words
-from ballastctl.connection import Connection, connected, output_option, say
+from ballastctl.connection import Connection, columns, connected, output_option, say
 from ballastctl.exits import EXIT_MISTAKEN, fail
-from ballastctl.words import terminal_width
+from ballastctl.words import fitted
 from kube_ballast import configfile
 from kube_ballast.clients.remediator_types import Explanation, Explanations
 
@@ -48,8 +48,8 @@ def check(file: Path, config_file: Path | None) -> None:
     except configfile.ConfigError as error:
         click.echo(str(error), err=True)
         sys.exit(EXIT_MISTAKEN)
-    say(policy_words.meaning(file, loaded, columns=_columns()))
-    say(f"{click.style('note', fg='yellow', bold=True)}: {note}" for note in notes)
+    say(policy_words.meaning(file, loaded, columns=columns()))
+    say(fitted((f"{click.style('note', fg='yellow', bold=True)}: {note}" for note in notes), columns()))
 
 
 @policy.command()
@@ -120,9 +120,4 @@ def _tell(found: Explanations, output: str, *, offline: bool) -> None:
         return
     for number, one in enumerate(found.explanations):
         say(["", ""] if number else [])
-        say(explain_words.explanation(one, offline=offline, columns=_columns()))
-
-
-def _columns() -> int | None:
-    """To wrap at; a file or a pipe gets each sentence whole."""
-    return terminal_width() if sys.stdout.isatty() else None
+        say(explain_words.explanation(one, offline=offline, columns=columns()))

@@ -11,7 +11,7 @@ import click
 from ballast_remediator.config import Config
 from ballast_remediator.contract import Mode, Reversibility
 from ballast_remediator.periods import Period
-from ballast_remediator.policy import TWO_PEOPLE, Policy, PolicyFile, Rule
+from ballast_remediator.policy import Policy, PolicyFile, Rule
 from ballast_remediator.runbooks import APPROVED
 from ballast_remediator.tokens import Right, TokensFile
 from ballastctl.words import clean, count, listed, wrapped
@@ -76,7 +76,7 @@ def _rule(number: int, rule: Rule, policy: Policy, columns: int | None) -> Itera
     yield from wrapped(click.style(f"Rule {number}: {rule.runbook}, where {clean(where)}", bold=True), columns)
     terms = policy.terms(rule)
     budget = terms.budget
-    limits = [f"{budget.runs} runs"] if budget.runs is not None else []
+    limits = [f"{budget.runs} run{'' if budget.runs == 1 else 's'}"] if budget.runs is not None else []
     limits += [f"runs on {budget.percent:g} % of the targets"] if budget.percent is not None else []
     bounds = f"At most {' and '.join(limits)} begin in a cluster within {duration(budget.window)}, and a target rests"
     lines = [
@@ -98,8 +98,7 @@ def _mode(rule: Rule) -> str:
         return "shadow: nothing is done; what would have been done is written down."
     if rule.mode is Mode.ASK:
         return f"ask: each plan waits until {asked}, at once or beforehand."
-    risk = " as long as no guard asks for a risk to be accepted; then" if needed < TWO_PEOPLE else "; otherwise"
-    return f"auto: it runs by itself{risk} {asked}."
+    return f"auto: it runs by itself, unless a guard asks for a risk to be accepted: then {asked}."
 
 
 def _period(period: Period) -> str:

@@ -7,7 +7,7 @@ import click
 from pydantic import TypeAdapter
 
 from ballastctl import words
-from ballastctl.connection import Connection, connected, for_option, instant, output_option, reason_option, say
+from ballastctl.connection import Connection, columns, connected, for_option, instant, output_option, reason_option, say
 from kube_ballast.clients.remediator_types import Preapproval
 
 
@@ -60,7 +60,7 @@ def preapprove(
         seconds=seconds,
         timeout=connection.timeout,
     )
-    say(_described(given, now=datetime.now(UTC)))
+    say(words.fitted(_described(given, now=datetime.now(UTC)), columns()))
 
 
 @click.command()
@@ -75,7 +75,7 @@ def preapprovals(connection: Connection, output: str) -> None:
     if not found:
         click.echo("no pre-approval is in force")
     for one in found:
-        say(_described(one, now=datetime.now(UTC)))
+        say(words.fitted(_described(one, now=datetime.now(UTC)), columns()))
 
 
 @click.command()

@@ -1,6 +1,6 @@
 """``ballastctl stop``, ``freeze``, ``hold``, ``lift``, ``stops``: what keeps runs from beginning."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Final
 
@@ -8,7 +8,7 @@ import click
 from pydantic import TypeAdapter
 
 from ballastctl import words
-from ballastctl.connection import Connection, connected, for_option, output_option, reason_option, say
+from ballastctl.connection import Connection, columns, connected, for_option, output_option, reason_option, say
 from kube_ballast.analysis.words import duration
 from kube_ballast.clients.remediator_types import Stop, Stops
 
@@ -34,7 +34,7 @@ def stop(connection: Connection, cluster: str | None, runbook: str | None, reaso
     placed = connection.remediator.stop(
         "kill_switch", cluster=cluster, runbook=runbook, reason=reason, timeout=connection.timeout
     )
-    say(_set(placed))
+    _tell(_set(placed))
 
 
 @click.command()
@@ -44,13 +44,10 @@ def stop(connection: Connection, cluster: str | None, runbook: str | None, reaso
 @connected
 def freeze(connection: Connection, cluster: str, seconds: float | None, reason: str) -> None:
     """Says that you work on CLUSTER: nothing begins in it. What is under way goes on."""
-    say(
-        _set(
-            connection.remediator.stop(
-                "freeze", cluster=cluster, seconds=seconds, reason=reason, timeout=connection.timeout
-            )
-        )
+    placed = connection.remediator.stop(
+        "freeze", cluster=cluster, seconds=seconds, reason=reason, timeout=connection.timeout
     )
+    _tell(_set(placed))
 
 
 @click.command()
@@ -61,13 +58,10 @@ def freeze(connection: Connection, cluster: str, seconds: float | None, reason: 
 @connected
 def hold(connection: Connection, cluster: str, target: str, seconds: float | None, reason: str) -> None:
     """Says that you work on TARGET in CLUSTER (such as an etcd's name): nothing begins on it."""
-    say(
-        _set(
-            connection.remediator.stop(
-                "hold", cluster=cluster, target=target, seconds=seconds, reason=reason, timeout=connection.timeout
-            )
-        )
+    placed = connection.remediator.stop(
+        "hold", cluster=cluster, target=target, seconds=seconds, reason=reason, timeout=connection.timeout
     )
+    _tell(_set(placed))
 
 
 @click.command()
@@ -81,7 +75,7 @@ def lift(connection: Connection, stop_id: str, reason: str) -> None:
     click.echo(f"lifted: the {_kind(lifted)} on {words.clean(lifted.scope)}")
     if lifted.kind == "brake":
         click.echo("What waited behind it has expired; an alert that still fires opens a new run.")
-    say(_in_force(left, now=datetime.now(UTC)))
+    _tell(_in_force(left, now=datetime.now(UTC)))
 
 
 @click.command()
@@ -101,12 +95,16 @@ def stops(connection: Connection, output: str) -> None:
         click.echo(f"  {words.clean(found.kill_switch_file)} is there, on the remediator's host")
         click.echo("  when it may go on: remove it")
     for one in found.stops:
-        say(_described(one, now=now))
+        _tell(_described(one, now=now))
 
 
 def warnings(connection: Connection) -> Iterator[str]:
     """What has to be known before any list of runs: that nothing, or less, begins now."""
     yield from _in_force(connection.remediator.stops(timeout=connection.timeout), now=datetime.now(UTC))
+
+
+def _tell(lines: Iterable[str]) -> None:
+    say(words.fitted(lines, columns()))
 
 
 def _in_force(found: Stops, *, now: datetime) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Runs as people read them in a terminal."""
 
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -8,7 +9,7 @@ from typing import Final
 import click
 
 from kube_ballast.analysis.words import duration
-from kube_ballast.clients.remediator_types import Plan, Run, RunSummary, Step
+from kube_ballast.clients.remediator_types import Plan, Run, RunSummary, Scalar, Step
 
 _COLOURS: Final = {
     "succeeded": "green",
@@ -21,6 +22,9 @@ _COLOURS: Final = {
 _VERDICTS: Final = {"allow": ("ok ", "green"), "ask": ("ASK", "yellow"), "refuse": ("NO ", "red")}
 _NUMBERS: Final = {2: "two", 3: "three", 4: "four", 5: "five"}
 _NARROWEST: Final = 20
+_ROOM: Final = 40
+"""Columns that a reason needs beside the others; with less it has a line of its own."""
+_BEFORE_WORDS: Final = re.compile(r" *(?:\d+\. |(?:ok |ASK|NO ) |- |\d\d:\d\d:\d\dZ +\+[\w. ]+?  +(?=[a-z_]+  ))")
 
 
 def clean(text: str) -> str:
@@ -47,20 +51,34 @@ def wrapped(text: str, columns: int | None, *, indent: int = 0, hang: int | None
     yield line
 
 
+def fitted(lines: Iterable[str], columns: int | None) -> Iterator[str]:
+    """Each line wrapped; what follows hangs under its words, behind a number, a guard's verdict or a time."""
+    for line in lines:
+        bare = click.unstyle(line)
+        indent = len(bare) - len(bare.lstrip())
+        found = _BEFORE_WORDS.match(bare)
+        hang = found.end() if found else indent + 2
+        yield from wrapped(line.strip(), columns, indent=indent, hang=hang)
+
+
 def table(runs: Sequence[RunSummary], *, now: datetime, columns: int | None) -> Iterator[str]:
-    """One line for each run under a heading; the reason is cut to fit ``columns``, whole with None."""
+    """One line for each run under a heading; in few ``columns`` the reason has its own. It is cut, with None whole."""
     if not runs:
         yield "no runs"
         return
     rows = [("RUN", "STATE", "RUNBOOK", "CLUSTER", "TARGET", "AGE", "REASON"), *(_cells(run, now) for run in runs)]
     widths = [max(len(cell) for cell in column) for column in zip(*(row[:-1] for row in rows), strict=True)]
+    room = None if columns is None else columns - sum(widths) - 2 * len(widths)
     for row in rows:
         *cells, reason = (clean(cell) for cell in row)
         padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
         padded[1] = click.style(padded[1], fg=_COLOURS.get(row[1]))
-        if columns is not None:
-            reason = _cut(reason, columns - sum(widths) - 2 * len(widths))
-        yield "  ".join([*padded, reason]).rstrip()
+        if columns is None or room is None or room >= _ROOM:
+            yield "  ".join([*padded, reason if room is None else _cut(reason, room)]).rstrip()
+            continue
+        yield "  ".join(padded).rstrip()
+        if row is not rows[0]:
+            yield f"  {_cut(reason, columns - 2)}"
 
 
 def _cells(run: RunSummary, now: datetime) -> tuple[str, ...]:
@@ -97,13 +115,13 @@ def details(run: Run, *, now: datetime) -> Iterator[str]:
         left = (run.expires_at - now).total_seconds()
         yield f"  the plan lapses in {duration(left)}" if left > 0 else "  the plan has lapsed"
     if run.state == "awaiting_approval" or run.approvals:
-        yield click.style(f"  {approvals(run)}", fg="yellow" if run.state == "awaiting_approval" else None)
+        yield "  " + click.style(approvals(run), fg="yellow" if run.state == "awaiting_approval" else None)
         for one in run.approvals:
             yield f"    {one.person} {_when(one.at, now)}: {clean(one.reason)}"
     if run.plan is not None:
         yield from plan(run, run.plan, now=now)
     if run.timeline:
-        yield from _section("Timeline", _timeline(run))
+        yield from _section(f"Timeline since {_clock(run.timeline[0].at)}", _timeline(run))
 
 
 def approvals(run: Run) -> str:
@@ -133,6 +151,11 @@ def listed(names: Sequence[str], last: str = "and") -> str:
     return f"{', '.join(others)} {last} {final}" if others else final
 
 
+def shown(value: Scalar) -> str:
+    """A value of a plan: 80.0 is 80."""
+    return f"{value:g}" if isinstance(value, float) else clean(str(value))
+
+
 def count(number: int) -> str:
     """A small number as a word."""
     return _NUMBERS.get(number, str(number))
@@ -151,13 +174,13 @@ def plan(run: Run, content: Plan, *, now: datetime) -> Iterator[str]:
         ),
     )
     if content.limits:
-        yield from _section("Limits", (f"{clean(name)}: {clean(str(value))}" for name, value in content.limits.items()))
+        yield from _section("Limits", (f"{clean(name)}: {shown(value)}" for name, value in content.limits.items()))
     yield from _section(
         "Guards", (f"{verdict(answer.verdict)} {answer.guard}: {clean(answer.reason)}" for answer in content.answers)
     )
     for guard in run.to_acknowledge:
         state = "was accepted" if guard in run.acknowledged else f"has to be accepted: --acknowledge {guard}"
-        yield click.style(f"  The risk that {guard} names {state}", fg="yellow")
+        yield "  " + click.style(f"The risk that {guard} names {state}", fg="yellow")
     if run.plan_hash is not None:
         yield ""
         yield f"Plan hash {run.plan_hash}"
@@ -175,7 +198,8 @@ def _timeline(run: Run) -> Iterator[str]:
     width = max(len(entry.event) for entry in run.timeline)
     for entry in run.timeline:
         after = f"+{duration((entry.at - began).total_seconds())}"
-        yield f"{_clock(entry.at)}  {after:>14}  {entry.event:<{width}}  {clean(entry.actor)}: {clean(entry.words)}"
+        at = entry.at.astimezone(UTC).strftime("%H:%M:%SZ")
+        yield f"{at}  {after:>10}  {entry.event:<{width}}  {clean(entry.actor)}: {clean(entry.words)}"
 
 
 def _progress(step: Step | None, now: datetime) -> str:

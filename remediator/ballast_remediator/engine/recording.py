@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, field_serializer
 
 from ballast_remediator.config import Config, EngineSettings, RunbooksConfig, SnapshotsConfig
 from ballast_remediator.connections import Connections
@@ -39,6 +39,10 @@ class Recording(BaseModel):
     world: Any
     runbooks: RunbooksConfig
     engine: EngineSettings
+
+    @field_serializer("runbooks")
+    def _by_their_names(self, value: RunbooksConfig) -> dict[str, Any]:
+        return value.model_dump(mode="json", by_alias=True)
 
 
 class Unreadable(Exception):
