@@ -13,6 +13,7 @@ from ballastctl import preapprovals, stops, words
 from ballastctl.connection import Connection, connected, output_option, reason_option, say
 from ballastctl.etcd import etcd
 from ballastctl.exits import EXIT_REFUSED, fail
+from ballastctl.replay import replay
 from ballastctl.shadow import shadow
 from ballastctl.token import token
 from kube_ballast import __version__
@@ -74,6 +75,7 @@ for _command in (
     preapprovals.preapprovals,
     preapprovals.revoke,
     shadow,
+    replay,
 ):
     main.add_command(_command)
 

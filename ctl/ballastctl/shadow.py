@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from ballastctl.bars import bar
 from ballastctl.connection import Connection, connected, output_option, reason_option, say, span
-from ballastctl.words import clean, terminal_width
+from ballastctl.words import clean, listed, terminal_width
 from kube_ballast.analysis.words import duration, percent
 from kube_ballast.clients.remediator_shadow import Look, ShadowReport, ShadowRun, ShadowTotals
 
@@ -118,11 +118,10 @@ def _run(run: ShadowRun, width: int) -> Iterator[str]:
 
 def _looks(run: ShadowRun) -> str:
     """What the looks found, alike ones in a row together."""
-    parts = []
-    for found, alike in groupby(run.looks, key=_found):
-        times = [_after(run, look.at) for look in alike]
-        parts.append(f"{found} after {' and '.join(filter(None, (', '.join(times[:-1]), times[-1])))}")
-    return "; ".join(parts)
+    return "; ".join(
+        f"{found} after {listed([_after(run, look.at) for look in alike])}"
+        for found, alike in groupby(run.looks, key=_found)
+    )
 
 
 def _found(look: Look) -> str:

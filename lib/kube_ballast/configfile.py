@@ -128,6 +128,15 @@ class Reloaded(Generic[T]):
             self._stamp = now  # last: whoever comes meanwhile waits for what the file says now
 
 
+def line_of(path: Path, location: tuple[int | str, ...]) -> int:
+    """The line, from 1, of what a file that was loaded has at ``location``, or of the deepest part of it that is there.
+
+    Raises:
+        OSError, YAMLError: the file is another one by now.
+    """
+    return _line(YAML(typ="safe", pure=True).compose(path.read_text(encoding="utf-8")), location)
+
+
 def _line(tree: Node, location: tuple[int | str, ...]) -> int:
     """The line of the deepest part of ``location`` that stands in the file."""
     node = tree
