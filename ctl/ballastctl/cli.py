@@ -9,11 +9,11 @@ import click
 from pydantic import TypeAdapter, ValidationError
 
 from ballast_remediator.contract import RunState
-from ballastctl import preapprovals, stops, words
-from ballastctl.connection import Connection, connected, output_option, reason_option, say
+from ballastctl import policy, preapprovals, stops, words
+from ballastctl.connection import Connection, columns, connected, output_option, reason_option, say
 from ballastctl.etcd import etcd
 from ballastctl.exits import EXIT_REFUSED, fail
-from ballastctl.replay import replay
+from ballastctl.runbook import runbook
 from ballastctl.shadow import shadow
 from ballastctl.token import token
 from kube_ballast import __version__
@@ -74,8 +74,9 @@ for _command in (
     preapprovals.preapprove,
     preapprovals.preapprovals,
     preapprovals.revoke,
+    policy.policy,
     shadow,
-    replay,
+    runbook,
 ):
     main.add_command(_command)
 
@@ -91,9 +92,8 @@ def runs(connection: Connection, state: str | None, limit: int, output: str) -> 
     if output == "json":
         click.echo(TypeAdapter(tuple[RunSummary, ...]).dump_json(found, indent=2))
         return
-    say(stops.warnings(connection))
-    columns = words.terminal_width() if sys.stdout.isatty() else None
-    say(words.table(found, now=datetime.now(UTC), columns=columns))
+    say(words.fitted(stops.warnings(connection), columns()))
+    say(words.table(found, now=datetime.now(UTC), columns=columns()))
 
 
 @main.command()
@@ -106,7 +106,7 @@ def show(connection: Connection, run_id: str, output: str) -> None:
     if output == "json":
         click.echo(TypeAdapter(Run).dump_json(run, indent=2))
         return
-    say(words.details(run, now=datetime.now(UTC)))
+    say(words.fitted(words.details(run, now=datetime.now(UTC)), columns()))
 
 
 @main.command()
@@ -164,7 +164,7 @@ def _asked(connection: Connection, run_id: str, acknowledge: tuple[str, ...]) ->
     run = connection.remediator.run(run_id, timeout=connection.timeout)
     if run.state != RunState.AWAITING_APPROVAL or run.plan_hash is None:
         fail(f"run {run.id} is {run.state}, not waiting for approval", EXIT_REFUSED)
-    say(words.details(run, now=datetime.now(UTC)))
+    say(words.fitted(words.details(run, now=datetime.now(UTC)), columns()))
     missing = [guard for guard in run.to_acknowledge if guard not in acknowledge]
     if missing:
         options = " ".join(f"--acknowledge {guard}" for guard in missing)
