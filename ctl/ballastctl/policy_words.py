@@ -105,7 +105,7 @@ def _period(period: Period) -> str:
     zone = ZoneInfo(period.time_zone)
     now = time.time()
     ends, begins = period.ends(now), period.begins(now)
-    when = "it never comes" if begins is None else f"next {datetime.fromtimestamp(begins, zone):%a %Y-%m-%d %H:%M}"
+    when = f"next {datetime.fromtimestamp(begins, zone):%a %Y-%m-%d %H:%M}"
     if ends is not None:
         when = f"going on until {datetime.fromtimestamp(ends, zone):%a %Y-%m-%d %H:%M}"
     return f"{clean(period.name)} ({period.schedule!r} for {duration(period.lasts)}, {period.time_zone}; {when})"

@@ -35,11 +35,15 @@ class Period:
             return None
         return begun + self.lasts
 
-    def begins(self, now: float) -> float | None:
-        """When the next one begins, in seconds since the epoch; None when there is none in the next 50 years."""
+    def begins(self, now: float) -> float:
+        """When the next one begins, in seconds since the epoch.
+
+        Raises:
+            StopIteration: there is none in the next 50 years; the policy refuses such a schedule.
+        """
         after = datetime.fromtimestamp(now - AMBIGUOUS, ZoneInfo(self.time_zone))
         following = (begins.timestamp() for begins in CronSim(self.schedule, after))
-        return next((begins for begins in following if begins > now), None)
+        return next(begins for begins in following if begins > now)
 
 
 @lru_cache(maxsize=256)

@@ -92,7 +92,6 @@ DAYS = st.floats(at("2026-01-01T00:00"), at("2029-01-01T00:00"))
 def test_what_begins_goes_on_until_it_ends(schedule: str, zone: str, lasts: float, now: float) -> None:
     period = Period("any", schedule, lasts, zone)
     begins = period.begins(now)
-    assert begins is not None
     assert begins > now
     ends = period.ends(begins)
     assert ends == begins + lasts
@@ -125,7 +124,7 @@ def test_what_is_no_schedule(schedule: str, words: str | None) -> None:
 @given(st.text("0123456789*/,-L#W MONFRI\t", max_size=20))
 def test_whatever_is_written_is_a_schedule_or_a_mistake(schedule: str) -> None:
     if mistake_in_schedule(schedule) is None:
-        assert Period("any", schedule, 60.0, BERLIN).begins(at("2026-01-01T00:00")) is not None
+        assert Period("any", schedule, 60.0, BERLIN).begins(at("2026-01-01T00:00"))
 
 
 @pytest.mark.parametrize("name", ["UTC", BERLIN, "Asia/Kathmandu"])

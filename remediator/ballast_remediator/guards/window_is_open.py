@@ -19,9 +19,6 @@ def window_is_open(request: ClaimRequest, ledger: Ledger) -> Answer:
         if ends is not None:
             until = datetime.fromtimestamp(ends, ZoneInfo(window.time_zone))
             return allow(NAME, f"the window {window.name!r} is open until {until:%Y-%m-%d %H:%M %Z}")
-    following = [(begins, window) for window in windows if (begins := window.begins(ledger.now)) is not None]
-    if not following:
-        return refuse(NAME, "none of the rule's windows is open, and none comes again")
-    begins, window = min(following, key=lambda one: one[0])
+    begins, window = min(((window.begins(ledger.now), window) for window in windows), key=lambda one: one[0])
     opens = datetime.fromtimestamp(begins, ZoneInfo(window.time_zone))
     return refuse(NAME, f"none of the rule's windows is open; {window.name!r} opens {opens:%Y-%m-%d %H:%M %Z}")
