@@ -6,6 +6,7 @@
 
     // Who scrapes what. kube-prometheus names the job after the app label of the Service.
     ballastExporterSelector: 'job="ballast-exporter"',
+    ballastRemediatorSelector: 'job="ballast-remediator"',
     kubeStateMetricsSelector: 'job="kube-state-metrics"',
     // The label that tells clusters apart in a shared Prometheus, Thanos or Mimir. Series without it work as well.
     clusterLabel: 'cluster',
@@ -56,6 +57,13 @@
     fragmentationUsedRatio: 0.5,
     fragmentationFor: '15m',
 
+    // EtcdDefragNeeded, the action alert of etcd-defrag: the runbook's own least_free_share and least_free_bytes, so that there
+    // is something to do whenever it fires. An hour, so that a share which swings around the limit starts nothing.
+    defragRatio: 0.3,
+    defragBytes: 100 * 1024 * 1024,
+    defragFor: '1h',
+    defragKeepFiringFor: '5m',
+
     // EtcdQuotaDefaultOnLargeCluster. etcd's hardware guide calls up to 250 nodes a medium cluster.
     quotaDefaultBytes: 2 * 1024 * 1024 * 1024,
     quotaSuggestedBytes: 8 * 1024 * 1024 * 1024,
@@ -101,6 +109,11 @@
     blindFor: '5m',
     blindStaleSeconds: 300,
     blindStaleFor: '1m',
+
+    // What keeps the remediator from its work. A kill switch is somebody's decision: it is asked about after a day.
+    policyProblemFor: '5m',
+    brakeFor: '1m',
+    killSwitchFor: '1d',
 
     // Where Alertmanager delivers action alerts, and the file with the bearer token it shows there.
     remediatorURL: 'http://ballast-remediator.monitoring.svc:9791/api/v1/alertmanager',

@@ -2,8 +2,10 @@
 (import 'rules/etcd_space.libsonnet') +
 (import 'rules/etcd_keyspace.libsonnet') +
 (import 'alerts/etcd_space.libsonnet') +
+(import 'alerts/etcd_defrag.libsonnet') +
 (import 'alerts/etcd_keyspace.libsonnet') +
 (import 'alerts/exporter.libsonnet') +
+(import 'alerts/remediator.libsonnet') +
 (import 'dashboards/etcd-space.libsonnet') +
 (import 'alertmanager.libsonnet') +
 // After the alerts, so that it sees every one of them.

@@ -6,6 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 GOLDENS = ROOT / "tests" / "exporter" / "golden"
 CORE = ROOT / "exporters" / "ballast_exporter" / "core.py"
+REMEDIATOR = ROOT / "remediator" / "ballast_remediator" / "metrics.py"
 
 # Metrics of others, with the document that promises them.
 UPSTREAM = {
@@ -15,8 +16,8 @@ UPSTREAM = {
 
 
 def emitted() -> set[str]:
-    """Names in the goldens of the collectors, and those that the exporter's core gives of itself."""
-    names = set(re.findall(r"\"(ballast_[a-z_]+)\"", CORE.read_text()))
+    """Names in the goldens of the collectors, and those that the exporter and the remediator give of themselves."""
+    names = {name for file in (CORE, REMEDIATOR) for name in re.findall(r"\"(ballast_[a-z_]+)\"", file.read_text())}
     for golden in GOLDENS.glob("*.prom"):
         names |= set(re.findall(r"^# TYPE (\S+) ", golden.read_text(), flags=re.MULTILINE))
     return names
