@@ -10,7 +10,7 @@ from kube_ballast.clients.etcd.client import EtcdClient
 from tests.exporter.counting import SOON
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def own_etcd(session_stack: Stack) -> EtcdCluster:
     """One member that only these tests write to: a census sees everything."""
     return session_stack.etcd(quota_bytes=8 * 2**30)
