@@ -4,7 +4,7 @@ Cost, of n keys: n / 250 reads of one bounded range each, none through raft, all
 where much was written since the last, values travel too (where sizes are asked for); otherwise keys alone, and the
 values of what was written. Values never become objects of this process. Measured with a million keys of 500 bytes, at
 the default pace: 0.7 ms of etcd's time and 0.4 MiB of its heap an answer, every 60 ms, so 1 % of a core for four
-minutes; as much of ours; and 60 MB of memory that stay until the next census. Besides, every 5 s a Status and a GET
+minutes; as much of ours; and 80 MB of memory that stay until the next census. Besides, every 5 s a Status and a GET
 /metrics of each member, and some 20 reads of nothing that find the last compaction.
 
 The revision of the first answer is asked for in all others, so that a census shows one moment. When that is compacted
