@@ -188,6 +188,13 @@ def test_an_alert_that_flaps_or_is_repeated_counts_once(asked: Desk) -> None:
     assert brakes(asked) == ()
 
 
+def test_a_target_that_is_answered_again_and_again_counts_once(auto: Desk) -> None:
+    for _ in TARGETS:
+        auto.answer()
+    assert len(auto.runs()) == len(TARGETS)
+    assert brakes(auto) == ()
+
+
 def test_what_nobody_answers_does_not_count(auto: Desk) -> None:
     send(auto, *TARGETS, ballast_runbook="none")
     send(auto, *TARGETS, cluster="elsewhere")

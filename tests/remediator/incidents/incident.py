@@ -15,6 +15,7 @@ from ballast_remediator.engine.witness import Witness
 from ballast_remediator.store import ledger
 from ballast_remediator.store.database import Store
 from tests.remediator.engine.desk import Desk, Recording
+from tests.waiting import eventually
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,12 @@ def harmed(desk: Desk) -> tuple[str, ...]:
 
 def let_it_run(desk: Desk) -> Outcome:
     """Turns until nothing is open any more; whatever was done to anything is harm."""
-    desk.turn()
-    while not all(run.final for run in desk.runs()):
+
+    def over() -> bool:
         desk.turn()
+        return all(run.final for run in desk.runs())
+
+    eventually(over, every=0.0)
     return Outcome(harmed(desk), told(desk))
 
 
