@@ -1,6 +1,8 @@
 """``ballastctl replay``: recorded notifications, decided by a policy without anybody being asked."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -243,6 +245,14 @@ def test_without_a_cluster_anywhere_it_has_to_be_named(tmp_path: Path, replay: R
 def test_twice_gives_the_same(tmp_path: Path, replay: Replay) -> None:
     file = recorded(tmp_path, *((minute * 600, alert("main")) for minute in range(6)))
     assert replay([file], [AUTO]).output == replay([file], [AUTO]).output
+
+
+def test_where_the_remediator_is_not_installed_it_says_what_to_install(tmp_path: Path) -> None:
+    file = recorded(tmp_path, (0, alert("main")))
+    program = "import sys; sys.modules['sqlalchemy'] = None; from ballastctl.cli import main; main()"
+    command = [sys.executable, "-c", program, "replay", str(file), "--policy", str(file)]
+    found = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (found.returncode, "pip install 'kube-ballast[remediator]'" in found.stderr) == (2, True)
 
 
 def test_words_from_outside_do_not_drive_the_terminal(tmp_path: Path, replay: Replay) -> None:

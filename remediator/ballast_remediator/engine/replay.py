@@ -105,7 +105,7 @@ def replay(policy: Policy, deliveries: Sequence[Delivery], clusters: Iterable[st
     clock = Clock(deliveries[0].at if deliveries else 0.0)
     with (
         tempfile.TemporaryDirectory(prefix="ballast-replay-") as folder,
-        Store(Path(folder) / "replay.db", clock=clock) as store,
+        Store(Path(folder) / "replay.db", clock=clock, durable=False) as store,
     ):
         return _Replay(store, clock, policy, clusters, deliveries).decide()
 

@@ -32,15 +32,15 @@ class Store:
     """The SQLite file at ``path``. Every operation is a function of `inbox`, `runs` or `reading`.
 
     ``write`` returns after the commit is on disk; ``read`` sees a consistent snapshot. ``now`` is its clock, in seconds
-    since the epoch: a replay's is that of the recording.
+    since the epoch: a replay's is that of the recording. Only a store that is thrown away anyway is not ``durable``.
     """
 
-    def __init__(self, path: Path, *, clock: Clock = time.time) -> None:
+    def __init__(self, path: Path, *, clock: Clock = time.time, durable: bool = True) -> None:
         """Raises `StoreInUse`, or `StoreUnavailable` when the file cannot be opened or migrated."""
         self.now = clock
         self._lock_file = _lock(path.with_name(path.name + ".lock"))
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # SQLite's other files take its mode
-        self._engine = _sqlite(path, clock)
+        self._engine = _sqlite(path, clock, durable=durable)
         try:
             _migrate(self._engine)
         except (SQLAlchemyError, OSError, CommandError) as error:
@@ -106,7 +106,7 @@ def _lock(path: Path) -> int:
     return descriptor
 
 
-def _sqlite(path: Path, clock: Clock) -> Engine:
+def _sqlite(path: Path, clock: Clock, *, durable: bool) -> Engine:
     engine = create_engine(
         f"sqlite:///{path}",
         connect_args={"timeout": WRITE_TIMEOUT, "isolation_level": None},
@@ -116,7 +116,7 @@ def _sqlite(path: Path, clock: Clock) -> Engine:
     @event.listens_for(engine, "connect")
     def settings(connection: Any, _: object) -> None:  # noqa: ANN401 - the driver's own connection
         # FULL: what was answered 202 survives a power cut, not only a crash.
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        for pragma in ("journal_mode=WAL", f"synchronous={'FULL' if durable else 'OFF'}", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
