@@ -27,7 +27,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Final, Self
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ballast_remediator.contract import Budget, Mode, Reversibility, Terms, canonical
 from ballast_remediator.periods import Period, mistake_in_schedule, mistake_in_time_zone
@@ -113,15 +114,16 @@ class Rule(Model):
         kind = _reversibility(self.runbook)
         if self.mode is Mode.AUTO:
             if kind is Reversibility.IRREVERSIBLE:
-                raise ValueError(f"{self.runbook} cannot be undone: it is never run in auto")
+                raise _mistake("mode", f"{self.runbook} cannot be undone: it is never run in auto")
             if not self.match:
-                raise ValueError(
+                words = (
                     "a rule without match means every alert of every cluster; in auto it has to name what it means, "
                     "at least cluster"
                 )
-        needed = self.approvals_needed(kind)
-        if self.approvers is not None and len(set(self.approvers)) < needed:
-            raise ValueError(f"it takes {needed} different people, and approvers names {len(set(self.approvers))}")
+                raise _mistake("mode", words)
+        needed, named = self.approvals_needed(kind), len(set(self.approvers or ()))
+        if self.approvers is not None and named < needed:
+            raise _mistake("approvers", f"it takes {needed} different people, and there are {named}")
         return self
 
     def approvals_needed(self, reversibility: Reversibility) -> int:
@@ -210,6 +212,12 @@ class PolicyOfFile:
 
 def _reversibility(name: str) -> Reversibility:
     return next(kind.reversibility for kind in APPROVED if kind.name == name)
+
+
+def _mistake(field: str, words: str) -> ValidationError:
+    """What is wrong with one field because of others; it is told with the line of that field."""
+    error = PydanticCustomError("beside_others", "{words}", {"words": words})
+    return ValidationError.from_exception_data("rule", [InitErrorDetails(type=error, loc=(field,), input=None)])
 
 
 def _right(value: str, wrong: str | None) -> str:

@@ -83,15 +83,15 @@ def test_the_digest_follows_the_content_and_not_the_layout(tmp_path: Path) -> No
         (f"rules:\n  - runbook: {RUNBOOK}\n    match: {{cluster: 1}}\n", 3, "rules.0.match.cluster"),
         (
             rule("mode: auto"),
-            2,
-            "rules.0: a rule without match means every alert of every cluster; in auto it has to name what it means",
+            3,
+            "rules.0.mode: a rule without match means every alert of every cluster; in auto it has to name what it",
         ),
         (rule("approvals: 0"), 3, "rules.0.approvals: Input should be greater than or equal to 1"),
         (rule("approvers: []"), 3, "rules.0.approvers: needs at least 1, has 0"),
         (
             rule("approvals: 2, approvers: [anna, anna]"),
-            2,
-            "rules.0: it takes 2 different people, and approvers names 1",
+            3,
+            "rules.0.approvers: it takes 2 different people, and there are 1",
         ),
         (rule("budget: {}"), 3, "rules.0.budget: a budget says how many runs, or which percent of the targets"),
         (rule("budget: {window: 1h}"), 3, "rules.0.budget: a budget says how many runs"),
@@ -173,9 +173,9 @@ def test_what_cannot_be_undone_is_never_automatic_and_takes_two_people(
     assert asked.approvals_needed(Reversibility.IRREVERSIBLE) == 2
     assert asked.approvals_needed(Reversibility.COSTLY) == 1
     load(write(tmp_path, rule("approvers: [anna, ben]")))
-    with pytest.raises(ConfigError, match="it takes 2 different people, and approvers names 1"):
+    with pytest.raises(ConfigError, match="approvers: it takes 2 different people, and there are 1"):
         load(write(tmp_path, rule("approvers: [anna]")))
-    with pytest.raises(ConfigError, match="etcd-free-space cannot be undone: it is never run in auto"):
+    with pytest.raises(ConfigError, match="mode: etcd-free-space cannot be undone: it is never run in auto"):
         load(write(tmp_path, rule("mode: auto, match: {cluster: production}")))
 
 
@@ -249,8 +249,8 @@ def test_a_policy_that_turns_bad_stays_as_it_was_and_says_so(tmp_path: Path) -> 
     write(tmp_path, rule("mode: auto"))
     assert policies.current() is before
     assert policies.problem == (
-        f"{path}:2: rules.0: a rule without match means every alert of every cluster; in auto it has to name what it "
-        "means, at least cluster"
+        f"{path}:3: rules.0.mode: a rule without match means every alert of every cluster; in auto it has to name what "
+        "it means, at least cluster"
     )
     write(tmp_path, rule("mode: ask"))
     assert policies.problem is None
