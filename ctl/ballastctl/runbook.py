@@ -1,6 +1,5 @@
 """``ballastctl runbook``: helps to write runbooks; it needs no remediator."""
 
-import ast
 import json
 import subprocess
 import sys
@@ -39,14 +38,6 @@ def check(file: Path) -> None:
 
 
 def _missing(file: Path) -> Sequence[str]:
-    try:
-        # Before the program is asked for it: one that is approved keeps the program itself from being imported.
-        ast.parse(file.read_bytes())
-    except SyntaxError as error:
-        where = f"line {error.lineno}: " if error.lineno else ""
-        return [f"{where}it is not Python: {error.msg}. Mend that first"]
-    except ValueError as error:  # what Python 3.11 says of a null byte
-        return [f"it is not Python: {error}. Mend that first"]
     try:
         # Isolated: what lies in the current folder must not stand in for a module of the program.
         done = subprocess.run(  # noqa: S603 - this very interpreter

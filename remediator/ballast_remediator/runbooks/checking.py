@@ -5,6 +5,7 @@
 prints a JSON list of sentences, one for each thing that is missing.
 """
 
+import ast
 import importlib
 import json
 import sys
@@ -42,8 +43,15 @@ def load(file: Path) -> ModuleType:
     """The module of ``file``: by its own name where it lies in the package, else by its stem, with what lies beside it.
 
     Raises:
-        NotThere: it cannot be imported.
+        NotThere: it is not Python, or cannot be imported.
     """
+    try:
+        ast.parse(file.read_bytes())
+    except SyntaxError as error:
+        where = f"line {error.lineno}: " if error.lineno else ""
+        raise NotThere(f"{where}it is not Python: {error.msg}. Mend that first") from error
+    except ValueError as error:  # what Python 3.11 says of a null byte
+        raise NotThere(f"it is not Python: {error}. Mend that first") from error
     try:
         if file.is_relative_to(PACKAGE):
             return importlib.import_module(".".join((PACKAGE.name, *file.relative_to(PACKAGE).with_suffix("").parts)))
