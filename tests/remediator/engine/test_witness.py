@@ -82,6 +82,9 @@ def test_a_rule_that_is_no_longer_evaluated_is_no_proof(said: Monitors) -> None:
 def test_an_age_that_is_none_is_no_proof(said: Monitors, age: str) -> None:
     said.prometheus.fires(age=age)
     assert refused(said.judged(), "which is no age", passing=True)
+    evidence = said.witness.look(alert(), TARGET, "etcd_cluster")
+    assert "which is no age" in (evidence.problem or "")
+    assert evidence.age == 0.0
 
 
 def test_prometheus_is_not_there() -> None:
