@@ -1,5 +1,6 @@
 """What came of shadowed runs: when they are looked at again, what is kept of it, and that nobody waits for it."""
 
+import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from ballast_remediator.store import shadow, stops
 from ballast_remediator.store.database import Store
 from ballast_remediator.store.records import Run
 from ballast_remediator.store.shadow import Later, Shadow
-from tests.remediator.engine.desk import FAR, Desk, SeenWorld, say, settings
+from tests.remediator.chain import payload
+from tests.remediator.engine.desk import FAR, Desk, SeenWorld, alert, say, settings
 from tests.remediator.standing import policy
 from tests.waiting import eventually
 
@@ -89,7 +91,13 @@ def test_an_alert_that_resolves_ends_it(desk: Desk, clock: Clock) -> None:
     assert followed(desk.store, run).resolved_at == kept.resolved_at
 
 
-@pytest.mark.parametrize("other", [say("events", firing=False), say(severity="page", firing=False)])
+def elsewhere() -> bytes:
+    """The end of an alert with the same fingerprint, as senders without a label for the cluster make them."""
+    (main,) = json.loads(say())["alerts"]
+    return payload(alerts=[alert(main["fingerprint"], "events", firing=False)])
+
+
+@pytest.mark.parametrize("other", [say("events", firing=False), say(severity="page", firing=False), elsewhere()])
 def test_another_alert_that_resolves_does_not(desk: Desk, other: bytes) -> None:
     run = desk.answer()
     desk.receive(other)
