@@ -155,10 +155,9 @@ def test_a_persons_no_answer_ends_by_its_deadline_and_the_alert_asks_again(tmp_p
 
 
 def test_an_alert_that_resolves_takes_its_question_back(tmp_path: Path, replay: Replay) -> None:
-    gone = (60, alert("main", firing=False))
-    back = json.loads(alert("main"))
-    back["alerts"][0] |= json.loads(gone[1])["alerts"][0] | {"status": "resolved"}
-    file = recorded(tmp_path, (0, alert("main")), gone, (120, alert("main")))
+    (fires,) = json.loads(alert("main"))["alerts"]
+    gone = payload(alerts=[{**fires, "status": "resolved"}])
+    file = recorded(tmp_path, (0, alert("main")), (60, gone), (600, alert("main")))
     assert decisions(replay([file], [ASK], options=JSON)) == [[("ask", None)], [("ask", None)]]
 
 
