@@ -13,6 +13,7 @@ from ballastctl import policy, preapprovals, stops, words
 from ballastctl.connection import Connection, columns, connected, output_option, reason_option, say
 from ballastctl.etcd import etcd
 from ballastctl.exits import EXIT_REFUSED, fail
+from ballastctl.replay import replay
 from ballastctl.runbook import runbook
 from ballastctl.shadow import shadow
 from ballastctl.token import token
@@ -77,6 +78,7 @@ for _command in (
     policy.policy,
     shadow,
     runbook,
+    replay,
 ):
     main.add_command(_command)
 
