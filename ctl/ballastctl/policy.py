@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 
 from ballast_remediator import policy as policies
 from ballast_remediator.config import Config
+from ballast_remediator.notification import Malformed, alerts_of
 from ballast_remediator.tokens import TokensFile
 from ballastctl import explain_words, policy_words
 from ballastctl.connection import Connection, columns, connected, output_option, say
@@ -86,6 +87,12 @@ def explain(
 @connected
 def _live(connection: Connection, alert_file: Path, record_file: Path | None, output: str) -> None:
     alerts: bytes = sys.stdin.buffer.read() if str(alert_file) == "-" else alert_file.read_bytes()
+    try:
+        held = alerts_of(alerts)
+    except Malformed as error:
+        raise click.BadParameter(str(error), param_hint="--alert") from error
+    if not held:
+        raise click.BadParameter("it holds no alert", param_hint="--alert")
     found = connection.remediator.explain(
         alerts, record=record_file is not None, timeout=max(connection.timeout, LOOKING)
     )

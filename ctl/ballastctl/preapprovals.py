@@ -90,8 +90,8 @@ def revoke(connection: Connection, preapproval_id: str, reason: str) -> None:
 
 def _described(one: Preapproval, *, now: datetime) -> Iterator[str]:
     yield click.style(f"{one.id}  {one.runbook} on {_targets(one)}", bold=True)
-    left = words.age(now, one.until)
-    yield f"  approved beforehand by {words.clean(one.person)} for {left} more: {words.clean(one.reason)}"
+    yield f"  approved beforehand by {words.clean(one.person)}: {words.clean(one.reason)}"
+    yield f"  {words.until(one.until, now)}"
     for name, most in one.limits.items():
         yield f"  only plans whose {words.clean(name)} is at most {most:g}"
     for guard in one.acknowledged:

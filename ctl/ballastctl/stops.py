@@ -9,7 +9,6 @@ from pydantic import TypeAdapter
 
 from ballastctl import words
 from ballastctl.connection import Connection, columns, connected, for_option, output_option, reason_option, say
-from kube_ballast.analysis.words import duration
 from kube_ballast.clients.remediator_types import Stop, Stops
 
 _MEANS: Final = {
@@ -126,7 +125,7 @@ def _sentence(one: Stop, now: datetime) -> str:
 def _set(one: Stop) -> Iterator[str]:
     yield f"{_kind(one)} {one.id} is on for {words.clean(one.scope)}: {_MEANS[one.kind]}"
     if one.until is not None:
-        yield f"it ends by itself in {words.age(datetime.now(UTC), one.until)}"
+        yield f"in force {words.until(one.until, datetime.now(UTC))}"
     yield f"when it may go on: ballastctl lift {one.id} --reason …"
 
 
@@ -136,8 +135,7 @@ def _described(one: Stop, *, now: datetime) -> Iterator[str]:
     yield f"  {words.clean(one.person)}, {words.age(one.set_at, now)} ago: {words.clean(one.reason)}"
     yield f"  {_MEANS.get(one.kind, 'nothing begins')}"
     if one.until is not None:
-        left = (one.until - now).total_seconds()
-        yield f"  ends by itself in {duration(max(0.0, left))}"
+        yield f"  {words.until(one.until, now)}"
     yield f"  when it may go on: ballastctl lift {one.id} --reason …"
 
 

@@ -224,6 +224,11 @@ def _when(time: datetime, now: datetime) -> str:
     return f"{_clock(time)} ({age(time, now)} ago)"
 
 
+def until(time: datetime, now: datetime) -> str:
+    """When, and how long that is from now."""
+    return f"until {_clock(time)} ({age(now, time)} more)"
+
+
 def _clock(time: datetime) -> str:
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 

@@ -21,7 +21,7 @@ class Believing:
     def look(self, alert: Alert, target: Target, target_label: str) -> AlertEvidence:
         del target, target_label
         self.asked.append(alert)
-        return self.saying or AlertEvidence("ALERTS", alert.labels, 1.0)
+        return self.saying or AlertEvidence("ALERTS", alert.labels, age=1.0)
 
 
 @dataclass

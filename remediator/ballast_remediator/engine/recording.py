@@ -102,7 +102,8 @@ def judge_again(recording: Recording, policy: Policy) -> Explained:
             "settings": settings,
         }
         policies = _Only(policy)
-        planner = Planner(store, Judge(store, **parts), policies, surroundings, settings)
+        judge = Judge(store, **parts)
+        planner = Planner(store, judge, policies, surroundings, settings, may_decide=lambda _: True)
         finding = Finding(recording.alert, recording.target)
         explainer = Explainer(store, **parts, planner=planner, policies=policies, finding=lambda _: finding)
         return explainer.explain(recording.alert)

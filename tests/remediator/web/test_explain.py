@@ -1,6 +1,7 @@
 """POST /api/v1/explain: every guard's answer and what would happen, live, and nothing changes."""
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -209,7 +210,7 @@ def preapproved(desk: Desk, store: Store, **changes: Any) -> Any:
         "acknowledged": (),
         "person": "anna",
         "reason": "the night shift",
-        "until": 4e9,
+        "until": time.time() + 3600,
     }
     return store.write(decisions.preapprove, **{**content, **changes})
 

@@ -1,7 +1,7 @@
 """Pre-approvals over HTTP, and to the end: what fits runs without a person, anything else waits for one."""
 
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ GIVEN = {
     "seconds": 3600,
     "reason": "the night shift",
 }
+SOON = datetime.now(timezone(timedelta(hours=5))) + timedelta(hours=1)
 
 
 @pytest.fixture
@@ -145,13 +146,10 @@ def test_somebody_whom_the_rule_does_not_name_approves_nothing(anna: Caller, des
 
 
 def test_it_is_bound_to_the_runbook_as_it_is_reviewed_now(anna: Caller, desk: Desk) -> None:
-    given = anna.post(PREAPPROVALS, json={**GIVEN, "seconds": None, "until": "2100-01-01T00:00:00+01:00"}).json
+    given = anna.post(PREAPPROVALS, json={**GIVEN, "seconds": None, "until": SOON.isoformat()}).json
     assert given["runbook_digest"] == desk.engine.runbooks()["recording"]
-    assert given["until"] == "2099-12-31T23:00:00Z"
+    assert datetime.fromisoformat(given["until"]) == SOON
     assert (given["person"], given["targets"], given["problem"]) == ("anna", ["main"], None)
-
-
-SOON = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
 
 
 @pytest.mark.parametrize(
@@ -164,7 +162,8 @@ SOON = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
         ({"runbook": "reboot"}, (409, "no approved runbook 'reboot' (there are: recording)")),
         ({"limits": {"members_at_once": "many"}}, (400, "limits.members_at_once: ")),
         ({"seconds": None}, (400, "say when it ends")),
-        ({"until": SOON}, (400, "say when it ends")),
+        ({"until": SOON.isoformat()}, (400, "say when it ends")),
+        ({"seconds": 40 * 86400}, (409, "lasts for 31 d at most")),
         ({"seconds": None, "until": "2020-01-01T00:00:00Z"}, (409, "over before it begins")),
         ({"seconds": None, "until": "2100-01-01T00:00:00"}, (400, "until: ")),
         ({"reason": ""}, (400, "reason: ")),
