@@ -5,6 +5,7 @@ docs/shadow.md says what each score means, and what it cannot know.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import groupby
@@ -86,31 +87,38 @@ def report(store: Store, *, since: datetime | None, limit: int) -> ShadowReport:
     begin = store.now() - DEFAULT_SPAN if since is None else since.timestamp()
     found = store.read(shadow.followed, since=begin)
     at_work = store.read(shadow.at_work, since=begin)
-    runs = [scored(run, at_work) for run in found]
+    scored = [(run, _score(run, at_work)) for run in found]
     return ShadowReport(
         since=_time(begin),
-        totals=tuple(_totals(found, runs)),
-        runs=tuple(runs[:limit]),
-        left_out=max(0, len(runs) - limit),
+        totals=tuple(_totals(scored)),
+        runs=tuple(_shown(run, score) for run, score in scored[:limit]),
+        left_out=max(0, len(found) - limit),
     )
 
 
-def scored(run: Shadow, at_work: Iterable[AtWork]) -> ShadowRun:
-    """What came of one run. ``at_work`` is who, or what, worked on anything meanwhile."""
-    ended = _ended(run)
-    score, words, guard = _score(run, at_work, ended)
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A score and why; ``ended`` is when the fault did, in seconds since the epoch, as far as that is known."""
+
+    score: Score
+    words: str
+    guard: str | None = None
+    ended: float | None = None
+
+
+def _shown(run: Shadow, scored: Scored) -> ShadowRun:
     return ShadowRun(
         id=run.run_id,
         cluster=run.target.cluster,
         runbook=run.target.runbook,
         target=run.target.name,
         shadowed_at=_time(run.since),
-        would_have=run.plan.summary,
-        steps=len(run.plan.steps),
-        score=score,
-        words=words,
-        guard=guard,
-        ended_at=None if ended is None else _time(ended),
+        would_have=run.plan["summary"],
+        steps=len(run.plan["steps"]),
+        score=scored.score,
+        words=scored.words,
+        guard=scored.guard,
+        ended_at=None if scored.ended is None else _time(scored.ended),
         looks=tuple(
             LookView(at=_time(look.at), found=look.found, words=look.words, guard=look.guard) for look in run.looks
         ),
@@ -118,32 +126,30 @@ def scored(run: Shadow, at_work: Iterable[AtWork]) -> ShadowRun:
     )
 
 
-_Scored = tuple[Score, str, str | None]
-"""The score, why, and the guard that refused."""
-
-
-def _score(run: Shadow, at_work: Iterable[AtWork], ended: float | None) -> _Scored:
+def _score(run: Shadow, at_work: Iterable[AtWork]) -> Scored:
+    ended = _ended(run)
     if run.marked is not None:
-        return Score(run.marked.mark), f"{run.marked.person} says so: {run.marked.reason}", None
+        words = f"{run.marked.person} says so: {run.marked.reason}"
+        return Scored(Score(run.marked.mark), words, ended=ended)
     if ended is None:
         return _going_on(run)
     for one in at_work:
         if one.touched(run.target, since=run.since, until=ended):
-            return Score.PEOPLE, one.words, None
+            return Scored(Score.PEOPLE, one.words, ended=ended)
     how = "the alert resolved" if run.resolved_at is not None else "there was nothing to do any more"
-    return Score.ITSELF, f"{how}, and nobody had said that they work on it", None
+    return Scored(Score.ITSELF, f"{how}, and nobody had said that they work on it", ended=ended)
 
 
-def _going_on(run: Shadow) -> _Scored:
+def _going_on(run: Shadow) -> Scored:
     if run.next_look_at is not None:
         following = f"the next look is at {_time(run.next_look_at):%H:%M} UTC"
-        return Score.OPEN, f"the alert has not resolved; {following}", None
+        return Scored(Score.OPEN, f"the alert has not resolved; {following}")
     last = _last(run)
     if last is None:
-        return Score.UNKNOWN, "nobody could look afterwards, and no notification says that the alert resolved", None
+        return Scored(Score.UNKNOWN, "nobody could look afterwards, and no notification says that the alert resolved")
     if last.found is Later.REFUSED:
-        return Score.REFUSED, last.words, last.guard
-    return Score.NOT_AT_ALL, "an hour later the fault was still there, and no guard would have refused the run", None
+        return Scored(Score.REFUSED, last.words, last.guard)
+    return Scored(Score.NOT_AT_ALL, "at the last look the fault was still there, and no guard would have refused")
 
 
 def _last(run: Shadow) -> Look | None:
@@ -158,20 +164,20 @@ def _ended(run: Shadow) -> float | None:
     return last.at if last is not None and last.found is Later.NOTHING_TO_DO else None
 
 
-def _totals(found: Sequence[Shadow], runs: Sequence[ShadowRun]) -> Iterable[ShadowTotals]:
-    def place(pair: tuple[Shadow, ShadowRun]) -> tuple[str, str]:
-        return pair[1].runbook, pair[1].cluster
+def _totals(scored: Sequence[tuple[Shadow, Scored]]) -> Iterable[ShadowTotals]:
+    def place(pair: tuple[Shadow, Scored]) -> tuple[str, str]:
+        return pair[0].target.runbook, pair[0].target.cluster
 
-    for (runbook, cluster), group in groupby(sorted(zip(found, runs, strict=True), key=place), key=place):
+    for (runbook, cluster), group in groupby(sorted(scored, key=place), key=place):
         pairs = [*group]
-        scores = Counter(run.score for _, run in pairs)
+        counts = Counter(one.score for _, one in pairs)
         yield ShadowTotals(
             cluster=cluster,
             runbook=runbook,
             runs=len(pairs),
-            alerts=len({(one.fingerprint, one.starts_at) for one, _ in pairs}),
-            scores={score: scores[score] for score in Score},
-            refused_by=Counter(run.guard or "no guard" for _, run in pairs if run.score is Score.REFUSED),
+            alerts=len({(run.fingerprint, run.starts_at) for run, _ in pairs}),
+            scores={score: counts[score] for score in Score},
+            refused_by=Counter(one.guard or "no guard" for _, one in pairs if one.score is Score.REFUSED),
         )
 
 

@@ -3,14 +3,14 @@
 A shadowed run is final. What is learnt of it afterwards stands here, beside it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
-from ballast_remediator.contract import Plan, Stop, StopKind, Target
+from ballast_remediator.contract import Stop, StopKind, Target
 from ballast_remediator.store import clock
 from ballast_remediator.store.audit import append
 from ballast_remediator.store.schema import runs, shadows, stops
@@ -67,7 +67,8 @@ class Shadow:
     starts_at: float
     since: float
     """When it would have begun."""
-    plan: Plan
+    plan: Mapping[str, Any]
+    """As `Plan.parsed` takes it."""
     resolved_at: float | None
     next_look_at: float | None
     looks: tuple[Look, ...]
@@ -98,13 +99,15 @@ _RESOLVED: Final = (
     .where(
         shadows.c.resolved_at.is_(None),
         shadows.c.fingerprint == bindparam("fingerprint_"),
-        shadows.c.run_id.in_(
-            select(runs.c.id).where(
-                runs.c.cluster == bindparam("cluster_"),
-                runs.c.target == bindparam("target_"),
-                runs.c.runbook == bindparam("runbook_"),
-            )
-        ),
+        # Of each such run, and not of each run of the target: most alerts that resolve were never shadowed.
+        select(runs.c.id)
+        .where(
+            runs.c.id == shadows.c.run_id,
+            runs.c.cluster == bindparam("cluster_"),
+            runs.c.target == bindparam("target_"),
+            runs.c.runbook == bindparam("runbook_"),
+        )
+        .exists(),
     )
     .values(resolved_at=bindparam("now_"), next_look_at=None)
 )
@@ -186,7 +189,7 @@ def followed(connection: Connection, *, since: float) -> tuple[Shadow, ...]:
             fingerprint=row.fingerprint,
             starts_at=row.alert["starts_at"],
             since=row.since,
-            plan=Plan.parsed(row.plan),
+            plan=row.plan,
             resolved_at=row.resolved_at,
             next_look_at=row.next_look_at,
             looks=tuple(Look(**{**one, "found": Later(one["found"])}) for one in row.looks),
