@@ -104,7 +104,8 @@ def _plan(plan: Plan, columns: int | None) -> Iterator[str]:
 def _footing(*, offline: bool) -> str:
     if offline:
         return (
-            "Judged offline, by what was seen when it was recorded and as if nothing had ever run: stops, budgets, "
-            "rests, locks and pre-approvals of the real remediator are not in it; windows and freezes are those of now."
+            "Judged offline, by what was seen when it was recorded, which counts as fresh, and as if nothing had ever "
+            "run: stops, budgets, rests, locks and pre-approvals of the real remediator are not in it; windows and "
+            "freezes are those of now."
         )
     return "Nothing was done, and no run was opened."

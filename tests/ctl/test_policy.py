@@ -259,7 +259,10 @@ def test_what_was_recorded_is_judged_without_a_remediator_and_says_so(recorded: 
     assert said.exit_code == 0
     assert said.output.startswith(f"{RUNBOOK} on main in production would run now, without asking.\n")
     assert "Guards (23 allow)" in said.output
-    assert "Judged offline, by what was seen when it was recorded and as if nothing had ever run" in said.output
+    assert (
+        "Judged offline, by what was seen when it was recorded, which counts as fresh, and as if nothing had ever run"
+        in said.output
+    )
 
 
 def test_another_policy_says_what_it_wants(recorded: str, tmp_path: Path) -> None:
