@@ -12,11 +12,12 @@ from ballast_remediator.connections import Connections
 from ballast_remediator.contract import Runbook
 from ballast_remediator.runbooks import APPROVED, lock
 from ballast_remediator.runbooks.checking import smallest
-from ballast_remediator.runbooks.rules import PACKAGE, RULES, Book, Rule, reachable
+from ballast_remediator.runbooks.imports import PACKAGE, reachable
+from ballast_remediator.runbooks.rules import RULES, Book, Rule
 
 ROOT = Path(__file__).resolve().parents[2]
 GUARDS = sorted(path.stem for path in (PACKAGE / "guards").glob("*.py") if path.stem != "__init__")
-GATE = {"__init__", "lock", "rules", "checking"}
+GATE = {"__init__", "lock", "imports", "rules", "checking"}
 """What guards the runbooks' approval, and is no part of any."""
 RUNBOOKS = sorted(path.stem for path in (PACKAGE / "runbooks").glob("*.py") if path.stem not in GATE)
 TESTED_TOGETHER = {"lock_is_free": "test_ledger_guards", "target_is_not_quarantined": "test_ledger_guards"}

@@ -18,7 +18,8 @@ from typing import Any
 
 from ballast_remediator.config import Config
 from ballast_remediator.connections import Connections
-from ballast_remediator.runbooks.rules import PACKAGE, RULES, Book
+from ballast_remediator.runbooks.imports import PACKAGE
+from ballast_remediator.runbooks.rules import RULES, Book
 
 MARKS = ("plan", "verify", "target_label")
 """A class with one of these is meant to be a runbook."""

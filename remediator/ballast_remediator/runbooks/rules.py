@@ -14,12 +14,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, get_type_hints
 
-from ballast_remediator import guards
 from ballast_remediator.config import RunbooksConfig
 from ballast_remediator.contract import Permissions, Reversibility
 from ballast_remediator.runbooks import APPROVED, lock
+from ballast_remediator.runbooks.imports import imported, reachable, source
 
-PACKAGE: Final = Path(str(guards.__file__)).parent.parent
 NAME: Final = re.compile(r"[a-z]+(-[a-z]+)+")
 LEAST_UNDO: Final = 20
 """Characters: less is a word, and no explanation."""
@@ -164,7 +163,9 @@ def plan_and_steps_agree(book: Book) -> Iterator[str]:
             planned.add(kind.value)
         else:
             yield f'line {call.lineno} plans a step of a kind that cannot be read: write StepSpec("defragment", …)'
-    yield from (f"it plans {kind}, and its steps have none of that kind" for kind in sorted(planned - set(book.steps)))
+    yield from (
+        f"it plans {kind}, and its steps have none of that kind: write it" for kind in sorted(planned - set(book.steps))
+    )
     yield from (f"nobody plans its step {kind}: plan it or take it out" for kind in sorted(set(book.steps) - planned))
 
 
@@ -194,7 +195,8 @@ def page_tells_all(book: Book) -> Iterator[str]:
         yield f"it has no page: write {path}, on the model of docs/runbooks/etcd-defrag.md"
         return
     page = (book.root / path).read_text(encoding="utf-8")
-    asked = [name.rpartition(".")[2] for name in imported(book.file, book.file.parent) if _is_guard(name)]
+    files = (book.file, *(Path(str(module.__file__)) for module in book.sources))
+    asked = sorted({name.rpartition(".")[2] for file in files for name in imported(file) if _is_guard(name)})
     words = {"knob": knobs(book.name), "guard": asked, "step": book.steps}
     for what, names in words.items():
         yield from (f"{path} does not name its {what} `{name}`" for name in names if f"`{name}`" not in page)
@@ -256,43 +258,8 @@ def knobs(name: str) -> tuple[str, ...]:
     return ()
 
 
-def imported(file: Path, beside: Path | None = None) -> set[str]:
-    """Full names of what a module imports from this package, and from files ``beside`` it."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom):
-            found |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
-        elif isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-    return {name for name in found if _source(name, beside) is not None or name.startswith("ballast_remediator")}
-
-
-def reachable(*start: str, beside: Path | None = None) -> set[str]:
-    """Every module of the package, and ``beside`` it, that ``start`` lead to by their imports."""
-    found: set[str] = set()
-    frontier = list(start)
-    while frontier:
-        name = frontier.pop()
-        file = _source(name, beside)
-        if name not in found and file is not None:
-            found.add(name)
-            frontier += imported(file, beside)
-    return found
-
-
-def _source(name: str, beside: Path | None) -> Path | None:
-    first, *rest = name.split(".")
-    if first == "ballast_remediator":
-        file = PACKAGE.joinpath(*rest).with_suffix(".py")
-    elif beside is not None and not rest:
-        file = beside / f"{first}.py"
-    else:
-        return None
-    return file if file.is_file() else None
-
-
 def _is_guard(name: str) -> bool:
-    return name.startswith("ballast_remediator.guards.") and _source(name, None) is not None
+    return name.startswith("ballast_remediator.guards.") and source(name) is not None
 
 
 def _file(kind: type[Any]) -> Path:

@@ -41,6 +41,9 @@ class WaterPlants:
     def configured(cls, connections, config):
         return cls()
 
+    def knows(self, target):
+        return True
+
     def observe(self, alert, target) -> World:
         return World(True, 0.0, 1)
 
@@ -149,10 +152,13 @@ def test_what_has_to_lie_beside_it(tree: Path, name: str, words: str) -> None:
 
 def test_a_page_that_leaves_something_out(tree: Path) -> None:
     (tree / "docs/runbooks/water-plants.md").write_text("# water-plants\n")
+    guard = "from ballast_remediator.guards.stall_fits import stall_fits\n"
+    (tree / "runbooks/watering.py").write_text(f"{guard}{STEPS}")
     source = SOURCE.replace("Permissions(", 'Permissions(etcd=("kv: range",), ')
     page = "docs/runbooks/water-plants.md does not"
     assert judged(tree, source) == [
         f"{page} name its guard `no_corruption`",
+        f"{page} name its guard `stall_fits`",
         f"{page} name its step `water`",
         f"{page} repeat its permission 'kv: range'",
     ]
