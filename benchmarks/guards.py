@@ -220,6 +220,10 @@ class _Noting:
         self.steps: Mapping[str, Step] = {"act": _Act(folder)}
         self._target = threading.local()
 
+    def knows(self, target: Target) -> bool:
+        del target
+        return True
+
     def observe(self, alert: Alert, target: Target) -> _World:
         del alert
         self._target.name = target.name
@@ -237,6 +241,7 @@ class _Noting:
 @dataclass(frozen=True)
 class _Given:
     policy: Policy
+    problem: str | None = None
 
     def current(self) -> Policy:
         return self.policy
@@ -341,7 +346,7 @@ class _True(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
-        content: object = []
+        content: object = [_held(parse_qs(parts.query))] if parts.path == "/api/v2/alerts" else []
         if parts.path == "/api/v1/query":
             labels = _labels(parse_qs(parts.query)["query"][0])
             series = {"metric": labels, "value": [time.time(), "1.5"]}
@@ -356,10 +361,25 @@ class _True(BaseHTTPRequestHandler):
         """Nothing."""
 
 
+def _held(question: Mapping[str, list[str]]) -> Mapping[str, object]:
+    """The alert that Alertmanager is asked for."""
+    long_ago = "2026-01-01T00:00:00Z"
+    return {
+        "labels": {name: json.loads(value) for name, _, value in (one.partition("=") for one in question["filter"])},
+        "annotations": {},
+        "startsAt": long_ago,
+        "endsAt": long_ago,
+        "updatedAt": long_ago,
+        "fingerprint": "0",
+        "receivers": [],
+        "status": {"state": "active", "silencedBy": [], "inhibitedBy": [], "mutedBy": []},
+    }
+
+
 def _labels(question: str) -> dict[str, str]:
     """Those that the question asks for, as a series that answers it has them."""
     inside = question.partition("{")[2].partition("}")[0]
-    return dict((name, json.loads(value)) for name, _, value in (one.partition("=") for one in inside.split(",")))
+    return {name: json.loads(value) for name, _, value in (one.partition("=") for one in inside.split(","))}
 
 
 @contextmanager

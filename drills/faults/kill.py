@@ -93,13 +93,14 @@ class Place:
 
     def _start(self, stack: Stack) -> Service:
         node = stack.node_exporter()
+        alertmanager = stack.alertmanager(config={"route": {"receiver": "nobody"}, "receivers": [{"name": "nobody"}]})
         prometheus = stack.prometheus(
+            alertmanagers=[alertmanager.url],
             scrape=[Scrape(job="node-exporter", targets=[node.address], labels={"instance": "here"})],
             rules=[json.dumps({"groups": [{"name": "drill", "rules": [ALERT]}]})],
             scrape_interval="1s",
             evaluation_interval="1s",
         )
-        alertmanager = stack.alertmanager(config={"route": {"receiver": "nobody"}, "receivers": [{"name": "nobody"}]})
         _until_known(prometheus.url)
         disk = {"instance": "here", "mountpoint": mountpoint(self.folder)}
         members = [{**member.model_dump(exclude_none=True), "disk": disk} for member in self.etcd.config.members]

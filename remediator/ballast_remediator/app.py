@@ -103,6 +103,7 @@ def service(config_file: Path) -> Service:
         witness=Monitored(connections.monitoring),
         alertmanagers=connections.alertmanagers,
         settings=config.engine,
+        may_decide=Tokens(config.tokens_file).may_decide,
     )
     app = create_app(config, engine=engine, store=store)
     engine.start()

@@ -247,6 +247,10 @@ class Connections:
         """Those of each cluster."""
         return {name: monitoring.alertmanagers for name, monitoring in self.monitoring.items()}
 
+    def knows(self, target: Target) -> bool:
+        """Whether the configuration has an etcd of that name in that cluster."""
+        return (target.cluster, target.name) in self._etcds
+
     def etcds(self, cluster: str) -> int:
         """How many etcds that cluster is configured with."""
         return sum(name == cluster for name, _ in self._etcds)

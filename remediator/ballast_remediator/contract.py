@@ -51,7 +51,8 @@ TRANSITIONS: Mapping[RunState, frozenset[RunState]] = MappingProxyType(
         _S.AWAITING_APPROVAL: frozenset({_S.PLANNING, _S.QUEUED, _S.CANCELLED, _S.EXPIRED}),
         # What a person approved is not carried out when they no longer look.
         _S.QUEUED: frozenset({_S.PLANNING, _S.RUNNING, _S.CANCELLED, _S.EXPIRED}),
-        _S.RUNNING: frozenset({_S.VERIFYING, _S.FAILED, _S.OUTCOME_UNKNOWN}),
+        # Of one whose process died before its first step nothing was done: it is judged anew.
+        _S.RUNNING: frozenset({_S.PLANNING, _S.VERIFYING, _S.FAILED, _S.OUTCOME_UNKNOWN}),
         _S.VERIFYING: frozenset({_S.SUCCEEDED, _S.FAILED, _S.OUTCOME_UNKNOWN}),
         _S.SUPPRESSED: frozenset(),
         _S.SHADOWED: frozenset(),
@@ -101,6 +102,8 @@ class AlertEvidence:
     """As Prometheus was asked."""
     series: Mapping[str, str] | None
     """The labels under which it fires in Prometheus; None when it does not."""
+    others: tuple[Mapping[str, str], ...] = ()
+    """Those of other series that may as well be meant."""
     age: float = 0.0
     """Seconds since its rule was evaluated, by Prometheus' own clock. Finite."""
     silenced_by: tuple[str, ...] = ()
@@ -152,7 +155,8 @@ class StepSpec:
 class Plan:
     """What a run is going to do, in order.
 
-    ``limits`` bound the effect and are part of what is approved; ``because`` are measurements, which are not.
+    ``limits`` and ``floors`` bound the effect and are part of what is approved; ``because`` are measurements, which are
+    not.
     ``disturbs`` are the failure domains that its steps disturb, one after the other.
     """
 
@@ -160,8 +164,11 @@ class Plan:
     because: tuple[str, ...]
     steps: tuple[StepSpec, ...]
     limits: Mapping[str, Scalar]
+    """What it does at most; a policy may demand less."""
     answers: tuple[Answer, ...] = ()
     disturbs: tuple[str, ...] = ()
+    floors: Mapping[str, Scalar] = field(default_factory=dict)
+    """What it keeps at least."""
 
     @property
     def acknowledgements(self) -> tuple[str, ...]:
@@ -178,6 +185,7 @@ class Plan:
             limits=content["limits"],
             answers=tuple(Answer(**{**one, "verdict": Verdict(one["verdict"])}) for one in content["answers"]),
             disturbs=tuple(content.get("disturbs", ())),  # what an earlier version planned names none
+            floors=content.get("floors", {}),
         )
 
     def hash(self, *, target: Target, runbook_digest: str, policy_rule: Mapping[str, Any]) -> str:
@@ -194,6 +202,7 @@ class Plan:
             "targets": sorted({step.target for step in self.steps}),
             "limits": dict(self.limits),
             "disturbs": sorted(self.disturbs),
+            "floors": dict(self.floors),
             "acknowledgements": sorted(self.acknowledgements),
             "policy_rule": policy_rule,
         }
@@ -275,6 +284,12 @@ class StepContext(Protocol):
     def wait(self, seconds: float) -> None:
         """Pauses. Raises `Stopped` as soon as the process shuts down."""
 
+    def go_on(self) -> None:
+        """To be called right before whatever cannot be taken back, since a step may have waited long before it.
+
+        Raises `StepFailed` while a kill switch covers the run, `Stopped` when the process shuts down.
+        """
+
     def now(self) -> float:
         """Monotonic seconds, for deadlines."""
 
@@ -328,6 +343,9 @@ class Runbook(Protocol[W]):
     @property
     def target_label(self) -> str:
         """The alert's label that names the target."""
+
+    def knows(self, target: Target) -> bool:
+        """Whether the configuration has that target: nothing is opened for one that it does not have."""
 
     @property
     def sources(self) -> tuple[ModuleType, ...]:
@@ -493,7 +511,7 @@ class Ledger(Protocol):
         """How many runs of ``runbook`` began in ``cluster`` since then; those that still go on are among them."""
 
     def last_action(self, target: Target) -> Action | None:
-        """The latest on ``target``, whichever runbook did it."""
+        """The latest of its runbook on ``target``."""
 
 
 LedgerGuard = Callable[[ClaimRequest, Ledger], Answer]

@@ -95,6 +95,10 @@ class Tokens:
                 found = holder
         return found
 
+    def may_decide(self, name: str) -> bool:
+        """Whether somebody of that name may approve now."""
+        return any(one.name == name and one.may(Right.DECIDE) for one in self._file.current().tokens)
+
     @property
     def problem(self) -> str | None:
         """Why the file as it is now is not in force; None while it is."""

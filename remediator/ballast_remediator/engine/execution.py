@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import structlog
@@ -17,7 +17,6 @@ from ballast_remediator.contract import (
     Scalar,
     Step,
     StepFailed,
-    Stop,
     StopKind,
     Stopped,
 )
@@ -39,6 +38,8 @@ UNKNOWN_FOR: Final = 900.0
 UNREVIEWED_FOR: Final = 30.0
 """Seconds between two looks at a run that may not go on because its runbook is not the reviewed one."""
 
+LATER: Final = "What is left is planned anew when the alert comes again"
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -48,8 +49,11 @@ log = structlog.get_logger()
 class Context:
     """`contract.StepContext` for one claimed run."""
 
-    def __init__(self, store: Store, run: Run, token: int, stopping: threading.Event) -> None:
+    def __init__(
+        self, store: Store, run: Run, token: int, *, surroundings: Surroundings, stopping: threading.Event
+    ) -> None:
         self._store = store
+        self._surroundings = surroundings
         self._stopping = stopping
         self._token = token
         self.run_id = run.id
@@ -77,10 +81,21 @@ class Context:
         """The run's steps as the store has them; waits while the store is down."""
         return self._patiently(lambda: self._store.read(reading.steps_of, self.run_id))
 
-    def stops(self) -> Sequence[Stop]:
-        """The kill switches that cover the run; waits while the store is down."""
+    def go_on(self) -> None:
+        self.wait(0.0)
+        told = self.told()
+        if told is not None:
+            raise StepFailed(f"{told}: ended before the next effect. {LATER}")
+
+    def told(self) -> str | None:
+        """Who stopped the run with a kill switch, in words; None when nobody did. Waits while the store is down."""
         found = self._patiently(lambda: self._store.read(stops.in_force))
-        return [stop for stop in found if stop.kind is StopKind.KILL_SWITCH and stop.covers(self.target)]
+        mine = [stop for stop in found if stop.kind is StopKind.KILL_SWITCH and stop.covers(self.target)]
+        words = [f"{stop.person} stopped {stop.scope} ({stop.reason})" for stop in mine]
+        file = self._surroundings.kill_switch_file()  # last: the store may have been waited for
+        if file is not None:
+            words.append(f"the kill switch's file {file} is there")
+        return "; ".join(words) or None
 
     def record(self, operation: Callable[Concatenate[Any, str, int, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Writes as the run's owner, and keeps trying while the store is down.
@@ -125,21 +140,33 @@ class Executor:
     def take_over(self, run: Run) -> None:
         """Goes on with a run whose process is gone; one whose runbook is not reviewed as it is now stays as it is."""
         name = run.target.runbook
+        if not any(step.intended_at for step in self._store.read(reading.steps_of, run.id)):
+            # Nothing was done, and what allowed it may not hold any more.
+            self._store.write(runs.begin_anew, run.id)
+            return
         objection = self._review.objection(name) if name in self._runbooks else None
         if objection is None:
             self.execute(run, self._store.write(runs.take_over, run.id))
-        else:
+            return
+        told = self._context(run, run.token).told()
+        if told is None:
             words = f"under way, and left as it is: {objection}"
             self._store.write(runs.postpone, run.id, seconds=UNREVIEWED_FOR, words=words)
+        else:
+            words = f"{told}, and its runbook may not look at what it began: {objection}"
+            self._store.write(runs.advance, run.id, run.token, RunState.OUTCOME_UNKNOWN, words)
 
     def execute(self, run: Run, token: int) -> None:
         """Carries the run to a final state, or leaves it as it is when this process has to stop."""
-        context = Context(self._store, run, token, self._stopping)
+        context = self._context(run, token)
         try:
             outcome, words = self._outcome(run, context)
             context.record(runs.advance, outcome, words)
         except (Stopped, runs.Fenced) as error:
             log.info("run_left", run=run.id, reason=str(error))
+
+    def _context(self, run: Run, token: int) -> Context:
+        return Context(self._store, run, token, surroundings=self._surroundings, stopping=self._stopping)
 
     def _outcome(self, run: Run, context: Context) -> tuple[RunState, str]:
         try:
@@ -158,12 +185,16 @@ class Executor:
             return RunState.FAILED, str(error)
         except Exception as error:
             log.exception("runbook_fault", run=run.id)
-            return RunState.FAILED, f"a fault in the runbook itself: {error!r}. Please report it"
+            words = f"a fault in the runbook itself: {error!r}. Please report it"
+            begun = next((step for step in context.steps() if step.intended_at and step.done_at is None), None)
+            if begun is None:
+                return RunState.FAILED, words
+            return RunState.OUTCOME_UNKNOWN, f"step {begun.ordinal} ({begun.spec.words}) had begun; {words}"
 
     def _runbook(self, name: str) -> Runbook[Any]:
         found = self._runbooks.get(name)
         if found is None:
-            raise StepFailed(
+            raise OutcomeUnknown(
                 f"{name} was under way and is not approved any more: see which steps are done, and let a person finish"
             )
         return found
@@ -206,14 +237,10 @@ class Executor:
 
     def _stop_if_told(self, record: StepRecord, context: Context) -> None:
         """Before each act: the kill switch ends a run where nothing is half-done. Raises `StepFailed`."""
-        told = [f"{stop.person} stopped {stop.scope} ({stop.reason})" for stop in context.stops()]
-        file = self._surroundings.kill_switch_file()  # last: the store may have been waited for
-        if file is not None:
-            told.append(f"the kill switch's file {file} is there")
-        if told:
+        told = context.told()
+        if told is not None:
             raise StepFailed(
-                f"{'; '.join(told)}: ended before step {record.ordinal} ({record.spec.words}), with nothing half-done. "
-                "What is left is planned anew when the alert comes again"
+                f"{told}: ended before step {record.ordinal} ({record.spec.words}), with nothing half-done. {LATER}"
             )
 
     def _observe(self, record: StepRecord, step: Step, context: Context) -> Observed:

@@ -19,6 +19,8 @@ from kube_ballast.clients.alertmanager import Alertmanager
 from kube_ballast.clients.errors import ClientError
 
 ASK_TIMEOUT = 5.0
+SHOWN: Final = 100
+"""Characters of a label's value that are told of an alert that nobody answers."""
 PORTION: Final = 50
 """Findings per commit at most: while one is written, every notification that arrives waits for its 202."""
 
@@ -137,7 +139,11 @@ class Intake:
         target = alert.labels.get(runbook.target_label)
         if not target:
             return inbox.Finding(alert, None, f"the alert has no label {runbook.target_label}: its target is unknown")
-        return inbox.Finding(alert, Target(cluster, name, target))
+        meant = Target(cluster, name, target)
+        if not runbook.knows(meant):
+            words = f"the configuration has no {runbook.target_label} {target[:SHOWN]!r} in {cluster}"
+            return inbox.Finding(alert, None, words)
+        return inbox.Finding(alert, meant)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,11 +166,12 @@ def _payload(notification: Notification) -> Payload | None:
 def _in_a_row(alerts: Iterable[Alert]) -> Iterable[tuple[Alert, int]]:
     """Each alert once for as long as it does not change between firing and resolved, with how often it came."""
     rows: list[list[Alert]] = []
-    latest: dict[str, list[Alert]] = {}
+    latest: dict[tuple[object, ...], list[Alert]] = {}
     for alert in alerts:
-        row = latest.get(alert.fingerprint)
+        same = (alert.fingerprint, *sorted(alert.labels.items()))
+        row = latest.get(same)
         if row is None or row[0].firing != alert.firing:
-            row = latest[alert.fingerprint] = []
+            row = latest[same] = []
             rows.append(row)
         row.append(alert)
     return ((row[0], len(row)) for row in rows)

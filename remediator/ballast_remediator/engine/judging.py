@@ -135,6 +135,12 @@ class Judge:
         if true_now.verdict is Verdict.REFUSE:
             return _refused(true_now, (true_now,))
         rule = case.policy.decide(target.runbook, labels_of(evidence, target))
+        if any(
+            case.policy.decide(target.runbook, {**one, "cluster": target.cluster}) is not rule
+            for one in evidence.others
+        ):
+            words = f"several alerts may be meant, and the policy has different rules for them: {evidence.question}"
+            return Stop(RunState.SUPPRESSED, words, answers=(true_now,))
         if rule is None:
             words = f"no rule of the policy enables {target.runbook} for this alert's labels in Prometheus"
             return Stop(RunState.SUPPRESSED, words, answers=(true_now,))

@@ -1,6 +1,6 @@
 """Plans a run: what the judge says of it, and then what the policy says."""
 
-import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Protocol
 
@@ -48,7 +48,11 @@ class Planner:
         policies: Policies,
         surroundings: Surroundings,
         settings: EngineSettings,
+        *,
+        may_decide: Callable[[str], bool],
     ) -> None:
+        """``may_decide`` says of a person's name whether a token of that name may approve now."""
+        self._may_decide = may_decide
         self._store = store
         self._judge = judge
         self._policies = policies
@@ -78,8 +82,7 @@ class Planner:
         """
         # Only what a person approved has a deadline here: what the policy lets run by itself waits as long as it takes.
         if run.expires_at is not None and run.expires_at <= self._store.now():
-            words = f"approved, but it could not begin in time; at last: {run.reason}"
-            self._store.write(runs.transition, run.id, RunState.EXPIRED, words=words)
+            self._lapse(run)
             return None
         outcome = self._look(run)
         if isinstance(outcome, Stop):
@@ -107,19 +110,21 @@ class Planner:
         return self._judge.judge(Case(run.id, run.alert, run.target, self._policies.current()))
 
     def _decide(self, run: Run, ready: Ready) -> None:
-        mode = ready.rule.mode
         plan_hash = ready.request.plan_hash
         outlook = self.outlook(ready)
-        if (
-            mode is not Mode.SHADOW
-            and run.approved_hash == plan_hash
-            and (run.expires_at or math.inf) > self._store.now()
-        ):
+        expires_at = outlook.expires_at
+        # What was approved beforehand is looked up anew each time: it may have been taken back.
+        if run.preapproved_by or run.plan_hash != plan_hash or ready.rule.mode is Mode.SHADOW:
+            pass
+        elif run.approved_hash == plan_hash:
+            if run.expires_at is not None and run.expires_at <= self._store.now():
+                self._lapse(run)
+                return
             # It was on its way when something passing held it up; what a person approved is still this plan.
             words = "approved already, and nothing has changed"
-            outlook = Outlook(RunState.QUEUED, words, outlook.needed, run.expires_at)
-        expires_at = outlook.expires_at
-        if outlook.to is RunState.AWAITING_APPROVAL:
+            outlook = Outlook(RunState.QUEUED, words, outlook.needed)
+            expires_at = run.expires_at
+        elif outlook.to is RunState.AWAITING_APPROVAL:
             # A plan looked at anew keeps its first deadline: an alert that comes and goes buys it no time.
             expires_at = run.expires_at or expires_at
         self._store.write(
@@ -128,7 +133,7 @@ class Planner:
             outlook.to,
             plan=ready.plan,
             plan_hash=plan_hash,
-            mode=mode,
+            mode=ready.rule.mode,
             policy_digest=ready.policy.digest,
             words=outlook.words,
             expires_at=expires_at,
@@ -137,6 +142,10 @@ class Planner:
             preapproved_by=[one.id for one in outlook.given] or None,
             acknowledged=ready.plan.acknowledgements if outlook.given else (),
         )
+
+    def _lapse(self, run: Run) -> None:
+        words = f"approved, but it could not begin in time; at last: {run.reason}"
+        self._store.write(runs.transition, run.id, RunState.EXPIRED, words=words)
 
     def outlook(self, ready: Ready) -> Outlook:
         """What the policy, and the approvals given beforehand, make of a plan that nobody has seen. Changes nothing."""
@@ -164,7 +173,8 @@ class Planner:
             plan=ready.plan,
         )
         may = ready.rule.approvers
-        return tuple({one.person: one for one in found if may is None or one.person in may}.values())
+        people = {one.person: one for one in found if may is None or one.person in may}
+        return tuple(one for one in people.values() if self._may_decide(one.person))
 
 
 def _waits(plan: Plan, needed: int) -> str:

@@ -137,7 +137,7 @@ class _Replay:
             surroundings=surroundings,
             settings=settings,
         )
-        self._planner = Planner(store, judge, policies, surroundings, settings)
+        self._planner = Planner(store, judge, policies, surroundings, settings, may_decide=lambda _: True)
         self._open: dict[Target, str] = {}
         self._decided: dict[str, Decision] = {}
         self._due: list[tuple[float, int, str]] = []

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from typing import Any, Final
@@ -53,6 +53,7 @@ class Engine:
         witness: Witness,
         alertmanagers: Mapping[str, tuple[Alertmanager, ...]],
         settings: EngineSettings,
+        may_decide: Callable[[str], bool] = lambda _: True,
     ) -> None:
         """``reviewed`` are the digests of runbooks.lock; ``alertmanagers`` those of each configured cluster."""
         self._store = store
@@ -73,7 +74,7 @@ class Engine:
             surroundings=surroundings,
             settings=settings,
         )
-        self._planner = Planner(store, judge, policies, surroundings, settings)
+        self._planner = Planner(store, judge, policies, surroundings, settings, may_decide=may_decide)
         self._explainer = Explainer(
             store,
             runbooks=runbooks,
@@ -167,7 +168,8 @@ class Engine:
 
     def _move(self, run_id: str, state: RunState) -> None:
         if state is RunState.AWAITING_APPROVAL:
-            self._store.write(runs.transition, run_id, RunState.EXPIRED, words="nobody approved it in time")
+            with suppress(runs.NotPossible):  # a person was quicker
+                self._store.write(runs.transition, run_id, RunState.EXPIRED, words="nobody approved it in time")
             return
         with self._busy_lock:
             if run_id in self._busy:

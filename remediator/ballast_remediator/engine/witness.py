@@ -54,31 +54,42 @@ class Monitored:
             said = f"{question} gives nothing, and a warning: {'; '.join(samples.warnings)}"
             return AlertEvidence(question, None, problem=f"whether the alert is true is unknown: {said}")
         if not alike:
-            others = f" (it fires with other labels: {dict(samples[0].labels)})" if samples else ""
-            return AlertEvidence(question + others, None)
+            elsewhere = f" (it fires with other labels: {dict(samples[0].labels)})" if samples else ""
+            return AlertEvidence(question + elsewhere, None)
         youngest = min(alike, key=lambda one: one.value)
         if not math.isfinite(youngest.value) or youngest.value < 0:
             problem = f"whether the alert is true is unknown: {question} gives {youngest.value}, which is no age"
             return AlertEvidence(question, None, problem=problem)
-        silenced, unknown = _silenced(monitoring, {**known, **youngest.labels})
-        return AlertEvidence(question, youngest.labels, youngest.value, silenced, unknown)
+        silenced, unknown = _silenced(monitoring, known, target_label)
+        others = tuple(one.labels for one in alike if one is not youngest)
+        return AlertEvidence(question, youngest.labels, others, youngest.value, silenced, unknown)
 
 
-def _silenced(monitoring: Monitoring, labels: Mapping[str, str]) -> tuple[tuple[str, ...], str | None]:
-    """The silences of what fires with ``labels``, from the first Alertmanager that answers; or why nobody can tell.
+def _silenced(
+    monitoring: Monitoring, known: Mapping[str, str], target_label: str
+) -> tuple[tuple[str, ...], str | None]:
+    """The silences of any such alert of that target, from every Alertmanager; or why nobody can tell.
 
-    By what Prometheus says, not by what was delivered: whoever invents a notification invents its fingerprint too, and
-    the silence lies on the true alert.
+    By what is known of the target, not by what was delivered: whoever invents a notification invents its fingerprint
+    too. And not by every label, which relabelling changes on the way. One that was just started, or is cut off, holds
+    nothing: only an Alertmanager that has the alert can say that nobody silenced it.
     """
+    asked = {name: known[name] for name in (NAME_LABEL, RUNBOOK_LABEL, target_label)}
     reasons = []
+    held = []
     for alertmanager in monitoring.alertmanagers:
         try:
-            held = alertmanager.alerts(timeout=TIMEOUT, labels={NAME_LABEL: labels[NAME_LABEL]})
+            found = alertmanager.alerts(timeout=TIMEOUT, labels=asked)
         except ClientError as error:
             reasons.append(str(error))
             continue
-        return tuple({silence: None for one in held if _agree(one.labels, labels) for silence in one.silenced_by}), None
-    return (), f"whether somebody silenced the alert is unknown: {'; '.join(reasons)}"
+        same = [one for one in found if _agree(one.labels, known)]
+        if not same:
+            reasons.append(f"{alertmanager.url} does not have the alert")
+        held += same
+    if not held:
+        return (), f"whether somebody silenced the alert is unknown: {'; '.join(reasons)}"
+    return tuple({silence: None for one in held for silence in one.silenced_by}), None
 
 
 def _agree(some: Mapping[str, str], others: Mapping[str, str]) -> bool:

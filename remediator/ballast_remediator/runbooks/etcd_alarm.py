@@ -60,6 +60,7 @@ class Disarm:
             name = names.get(alarm.member_id, f"member {alarm.member_id:x}")
             if alarm.member_id in lifted:
                 raise StepFailed(f"NOSPACE of {name} was lifted and is armed again: something writes too much")
+            context.go_on()
             cluster.any(partial(_disarm, alarm))
             lifted.add(alarm.member_id)
             context.note(f"lifted NOSPACE of {name}")

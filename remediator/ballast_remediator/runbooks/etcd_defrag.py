@@ -89,6 +89,9 @@ class EtcdDefrag:
             self._stall_fits,
         )
 
+    def knows(self, target: Target) -> bool:
+        return self._connections.knows(target)
+
     def observe(self, alert: Alert, target: Target) -> World:
         del alert
         valid_until = time.monotonic() + self._evidence_valid
@@ -128,7 +131,11 @@ class EtcdDefrag:
                     f"defragment {chosen.name}; if it leads, move the leadership first",
                 ),
             ),
-            limits={"members": 1, "liveness_budget_seconds": self._settings.liveness_budget},
+            limits={
+                "members": 1,
+                "liveness_budget_seconds": self._settings.liveness_budget,
+                "accept_unsafe_versions": self._settings.accept_unsafe_versions,
+            },
             disturbs=(chosen.failure_domain,),
         )
 

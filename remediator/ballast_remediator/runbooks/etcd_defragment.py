@@ -80,6 +80,7 @@ class Defragment:
     def act(self, spec: StepSpec, context: StepContext) -> Done:
         cluster = self._etcd(context.target)
         before = self._prepared(cluster, spec.target, context)
+        context.go_on()
         started = context.now()
         cluster.endpoint_of(before).grpc.defragment(timeout=self._settings.defrag_timeout)
         seconds = max(context.now() - started, 0.001)
@@ -108,6 +109,7 @@ class Defragment:
                     f"{name} was handed the leadership again {MOVES} times; defragmenting it would stop writes"
                 )
             heir = _heir(state, member)
+            context.go_on()
             cluster.endpoint_of(member).grpc.move_leader(_id(heir), timeout=PROBE)
             moved += 1
             context.note(f"leadership moved from {name} to {heir.name}, so that writes go on meanwhile")

@@ -131,6 +131,9 @@ class EtcdFreeSpace:
             lambda world: watchers_keep_up(world.old_revision, world.old_revision_words),
         )
 
+    def knows(self, target: Target) -> bool:
+        return self._connections.knows(target)
+
     def observe(self, alert: Alert, target: Target) -> World:
         valid_until = time.monotonic() + self._evidence_valid
         cluster = self._connections.etcd(target)
@@ -175,8 +178,9 @@ class EtcdFreeSpace:
             limits={
                 "members_at_once": 1,
                 "liveness_budget_seconds": self._settings.liveness_budget,
-                "compact_keep_seconds": self._settings.compact_keep,
+                "accept_unsafe_versions": self._settings.accept_unsafe_versions,
             },
+            floors={"compact_keep_seconds": self._settings.compact_keep},
             disturbs=tuple(sorted({member.failure_domain for member in members})),
         )
 

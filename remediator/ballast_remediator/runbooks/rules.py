@@ -133,6 +133,7 @@ def world_has_an_age_and_a_size(book: Book) -> Iterator[str]:
 def methods_are_there(book: Book) -> Iterator[str]:
     """As `contract.Runbook` wants them."""
     for name, arguments, words in (
+        ("knows", ("target",), "say there whether the configuration has that target"),
         ("plan", ("world",), "decide there, from the world alone, what to do"),
         ("verify", ("context",), "look there at the world, not at the alert, and raise StepFailed"),
     ):

@@ -2,16 +2,20 @@
 
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row, insert, select, update
 
-from ballast_remediator.contract import Plan, RunState, Target
+from ballast_remediator.contract import EXECUTING, Plan, RunState, Target
 from ballast_remediator.store import clock
 from ballast_remediator.store.audit import append
 from ballast_remediator.store.records import Preapproval
 from ballast_remediator.store.runs import NotPossible, free_locks, transition
 from ballast_remediator.store.schema import approvals, preapprovals, runs
+from kube_ballast.analysis.words import duration
+
+LONGEST_PREAPPROVAL: Final = 31 * 86400.0
+"""Seconds. People leave, and what they approved for the far future would stay."""
 
 
 def approve(
@@ -123,13 +127,17 @@ def preapprove(
     """Approves beforehand: this runbook as it is reviewed now, on these targets, within these limits, until then.
 
     Raises:
-        NotPossible: it names no target, or is over before it begins.
+        NotPossible: it names no target, is over before it begins, or lasts too long.
     """
     now = clock.now(connection)
     if not targets:
         raise NotPossible("a pre-approval names its targets; none does not mean all of them")
     if until <= now:
         raise NotPossible("a pre-approval that is over before it begins approves nothing")
+    if until > now + LONGEST_PREAPPROVAL:
+        raise NotPossible(
+            f"a pre-approval lasts for {duration(LONGEST_PREAPPROVAL)} at most: then somebody has to look again"
+        )
     given = Preapproval(
         id=secrets.token_hex(4),
         cluster=cluster,
@@ -184,17 +192,20 @@ def revoke(connection: Connection, preapproval_id: str, *, person: str, reason: 
         words=f"{person} takes the pre-approval back: {reason}",
         data={"preapproval": preapproval_id},
     )
-    queued = connection.execute(
-        select(runs.c.id, runs.c.preapproved_by).where(
-            runs.c.state == RunState.QUEUED, runs.c.preapproved_by.is_not(None)
+    let_pass = connection.execute(
+        select(runs.c.id, runs.c.state, runs.c.preapproved_by).where(
+            runs.c.finished_at.is_(None), runs.c.state.not_in(EXECUTING), runs.c.preapproved_by.is_not(None)
         )
     ).all()
-    for run in queued:
-        if preapproval_id in (run.preapproved_by or ()):
+    nothing: dict[str, Any] = {"approved_hash": None, "expires_at": None, "preapproved_by": None}
+    for run in let_pass:
+        if preapproval_id not in (run.preapproved_by or ()):
+            continue
+        if run.state == RunState.QUEUED:
             words = f"{person} took back the pre-approval that let it pass: {reason}"
-            transition(
-                connection, run.id, RunState.PLANNING, words=words, actor=person, approved_hash=None, expires_at=None
-            )
+            transition(connection, run.id, RunState.PLANNING, words=words, actor=person, **nothing)
+        else:
+            connection.execute(update(runs).where(runs.c.id == run.id).values(**nothing))
 
 
 def preapprovals_in_force(connection: Connection) -> tuple[Preapproval, ...]:

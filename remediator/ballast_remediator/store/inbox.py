@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 
-from sqlalchemy import Connection, and_, bindparam, func, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, distinct, func, insert, select, update
 
-from ballast_remediator.contract import Alert, RunState, StopKind, Target
+from ballast_remediator.contract import EXECUTING, Alert, RunState, StopKind, Target
 from ballast_remediator.store import clock, shadow, stops
 from ballast_remediator.store.audit import append
 from ballast_remediator.store.records import Notification
@@ -28,10 +28,11 @@ _THIS_TARGET: Final = and_(
 )
 _OPEN_RUN: Final = select(runs.c.id, runs.c.state).where(_THIS_TARGET, runs.c.finished_at.is_(None))
 _LATEST: Final = select(runs.c.id, runs.c.finished_at).where(_THIS_TARGET).order_by(runs.c.finished_at.desc()).limit(1)
+_ABOUT: Final = update(runs).where(runs.c.id == bindparam("run_id_")).values(alert=bindparam("alert"))
 _NEW: Final = insert(runs)
 _NEW_ALERT: Final = insert(run_alerts)
-_TARGETS: Final = select(func.count()).select_from(
-    select(runs.c.cluster, runs.c.target).where(runs.c.created_at > bindparam("since")).distinct().subquery()
+_TARGETS: Final = select(func.count(distinct(runs.c.cluster + "\n" + runs.c.target))).where(
+    runs.c.created_at > bindparam("since")
 )
 _RELEASED: Final = select(func.max(stops_table.c.lifted_at)).where(stops_table.c.kind == StopKind.BRAKE)
 _MINE: Final = and_(run_alerts.c.run_id == bindparam("run_id_"), run_alerts.c.fingerprint == bindparam("fingerprint_"))
@@ -123,6 +124,9 @@ class _Filing:
         open_run = self._connection.execute(_OPEN_RUN, this_target).one_or_none()
         if open_run is not None:
             resolved = _attach(self._connection, open_run.id, finding, self.now)
+            if finding.alert.firing and open_run.state not in EXECUTING:
+                # The run is about whatever fires on its target: what opened it may resolve while another goes on.
+                self._connection.execute(_ABOUT, {"run_id_": open_run.id, "alert": asdict(finding.alert)})
             if resolved and open_run.state == RunState.AWAITING_APPROVAL:
                 words = "the alert resolved: looking again"
                 transition(self._connection, open_run.id, RunState.PLANNING, actor=INTAKE, words=words)
@@ -184,7 +188,7 @@ class _Filing:
     def _counted_from(self) -> float:
         """What came before a person released the brake does not set it again."""
         released = self._connection.execute(_RELEASED).scalar()
-        return max(self.now - self._brake.window, released or 0.0)
+        return max(self.now - self._brake.window, min(released or 0.0, self.now))
 
 
 def _attach(connection: Connection, run_id: str, finding: Finding, now: float) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Final
 
-from sqlalchemy import Connection, and_, bindparam, func, insert, or_, select
+from sqlalchemy import Connection, and_, bindparam, func, insert, literal_column, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from ballast_remediator.contract import (
@@ -23,7 +23,7 @@ from ballast_remediator.contract import (
     first_refusal,
 )
 from ballast_remediator.store import clock, stops
-from ballast_remediator.store.runs import NotPossible, postpone, transition
+from ballast_remediator.store.runs import NotPossible, in_force, postpone, transition
 from ballast_remediator.store.schema import locks, runs, steps
 
 RETRY: Final = 2.0
@@ -36,17 +36,21 @@ LOCK_WAIT: Final = 45.0
 _ON_TARGET: Final = and_(runs.c.cluster == bindparam("cluster_"), runs.c.target == bindparam("target_"))
 _HOLDER: Final = select(locks.c.run_id).where(locks.c.name == bindparam("lock"))
 _QUARANTINED: Final = select(runs.c.id).where(
-    _ON_TARGET, runs.c.state == RunState.OUTCOME_UNKNOWN, runs.c.resolved_at.is_(None)
+    # Written out, and not a parameter: else SQLite does not see that its index fits.
+    _ON_TARGET,
+    runs.c.state == literal_column(f"'{RunState.OUTCOME_UNKNOWN}'"),
+    runs.c.resolved_at.is_(None),
 )
 _BEGUN: Final = select(func.count()).where(
     runs.c.cluster == bindparam("cluster_"),
     runs.c.runbook == bindparam("runbook_"),
+    runs.c.started_at.is_not(None),
     # One that still goes on counts however long ago it began.
-    or_(runs.c.started_at > bindparam("since"), runs.c.started_at.is_not(None) & runs.c.finished_at.is_(None)),
+    or_(runs.c.started_at > bindparam("since"), runs.c.finished_at.is_(None)),
 )
 _LAST_ACTION: Final = (
     select(runs.c.id, runs.c.runbook, runs.c.state, runs.c.rejected, runs.c.finished_at)
-    .where(_ON_TARGET, or_(runs.c.started_at.is_not(None), runs.c.rejected))
+    .where(_ON_TARGET, runs.c.runbook == bindparam("runbook_"), or_(runs.c.started_at.is_not(None), runs.c.rejected))
     .order_by(runs.c.finished_at.is_not(None), runs.c.finished_at.desc())
     .limit(1)
 )
@@ -98,7 +102,7 @@ class SqlLedger:
         return int(self._connection.execute(_BEGUN, which).scalar_one())
 
     def last_action(self, target: Target) -> Action | None:
-        which = {"cluster_": target.cluster, "target_": target.name}
+        which = {"cluster_": target.cluster, "runbook_": target.runbook, "target_": target.name}
         row = self._connection.execute(_LAST_ACTION, which).one_or_none()
         if row is None:
             return None
@@ -142,15 +146,18 @@ def claim(
     Returns the fencing token that every later write of this run has to show.
 
     Raises:
-        NotPossible: the run is not queued any more, or its approval is for another plan or has lapsed.
+        NotPossible: the run is not queued any more, or its approval is for another plan, has lapsed or was taken back.
     """
     run = connection.execute(
-        select(runs.c.state, runs.c.approved_hash, runs.c.token, runs.c.expires_at).where(runs.c.id == request.run_id)
+        select(runs.c.state, runs.c.approved_hash, runs.c.token, runs.c.expires_at, runs.c.preapproved_by).where(
+            runs.c.id == request.run_id
+        )
     ).one()
     if run.state != RunState.QUEUED or run.approved_hash != request.plan_hash:
         raise NotPossible(f"run {request.run_id} is {run.state} and not approved for this plan")
     if run.expires_at is not None and run.expires_at <= clock.now(connection):
         raise NotPossible(f"the approval of run {request.run_id} has lapsed")
+    in_force(connection, run.preapproved_by or ())
     refusal = first_refusal(judge(connection, request, guards, host))
     if refusal is not None:
         held = _held(connection, request)

@@ -129,6 +129,7 @@ def _run(row: Row[Any]) -> Run:
         expires_at=row.expires_at,
         approvals_needed=row.approvals_needed,
         approvers=None if row.approvers is None else tuple(row.approvers),
+        preapproved_by=tuple(row.preapproved_by or ()),
         started_at=row.started_at,
         finished_at=row.finished_at,
         resolved_at=row.resolved_at,

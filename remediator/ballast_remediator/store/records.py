@@ -41,6 +41,8 @@ class Run:
     approvals_needed: int
     approvers: tuple[str, ...] | None
     """Who may approve it; None is everybody whose token is good for that."""
+    preapproved_by: tuple[str, ...]
+    """The pre-approvals that let its plan pass."""
     started_at: float | None
     finished_at: float | None
     resolved_at: float | None

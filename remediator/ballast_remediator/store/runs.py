@@ -16,7 +16,7 @@ from ballast_remediator.contract import (
 )
 from ballast_remediator.store import clock, shadow
 from ballast_remediator.store.audit import append
-from ballast_remediator.store.schema import approvals, locks, runs, steps
+from ballast_remediator.store.schema import approvals, locks, preapprovals, runs, steps
 
 ENGINE: Final = "engine"
 WOKEN: Final = 4
@@ -79,15 +79,20 @@ def postpone(
     """Looks at the run again later, or when the lock it is ``waiting_for`` is freed before.
 
     The reason is shown, and audited when it changed.
+
+    Raises:
+        NotPossible: it has ended: what a person said last stays.
     """
     now = clock.now(connection)
-    before = connection.execute(select(runs.c.reason).where(runs.c.id == run_id)).scalar()
+    row = connection.execute(select(runs.c.reason, runs.c.finished_at).where(runs.c.id == run_id)).one()
+    if row.finished_at is not None:
+        raise NotPossible(f"run {run_id} has ended meanwhile: {row.reason}")
     connection.execute(
         update(runs)
         .where(runs.c.id == run_id)
         .values(reason=words, due_at=now + seconds, updated_at=now, waiting_for=waiting_for)
     )
-    if before != words:
+    if row.reason != words:
         append(connection, run_id=run_id, event="waiting", actor=ENGINE, words=words)
 
 
@@ -118,6 +123,8 @@ def keep_plan(
 ) -> None:
     """Stores what was planned and under which policy. ``approvers`` None is everybody with the right to.
 
+    Raises `NotPossible` when an approval that was given beforehand is not in force any more.
+
     In `QUEUED` the policy itself approved this hash, or a person did and it is still the same: only then the risks
     that were accepted stay accepted.
     """
@@ -125,6 +132,7 @@ def keep_plan(
         select(runs.c.approved_hash, runs.c.acknowledged, runs.c.alert).where(runs.c.id == run_id)
     ).one()
     as_approved = to is RunState.QUEUED and before.approved_hash == plan_hash
+    in_force(connection, preapproved_by or ())
     if to is RunState.AWAITING_APPROVAL:
         # Who approved another plan, or one that was approved and did not come to begin, has to look again.
         void = true() if before.approved_hash is not None else approvals.c.plan_hash != plan_hash
@@ -134,7 +142,12 @@ def keep_plan(
         run_id,
         to,
         words=words,
-        data={"plan_hash": plan_hash, "policy_digest": policy_digest, "mode": mode},
+        data={
+            "plan_hash": plan_hash,
+            "policy_digest": policy_digest,
+            "mode": mode,
+            **({"preapproved_by": list(preapproved_by)} if preapproved_by else {}),
+        },
         plan=asdict(plan),
         plan_hash=plan_hash,
         approved_hash=plan_hash if to is RunState.QUEUED else None,
@@ -148,6 +161,29 @@ def keep_plan(
     )
     if to is RunState.SHADOWED:
         shadow.follow(connection, run_id, before.alert["fingerprint"])
+
+
+def in_force(connection: Connection, preapproved_by: Sequence[str]) -> None:
+    """Raises `NotPossible` when one of these pre-approvals was revoked, or is over."""
+    found = connection.execute(
+        select(preapprovals.c.id).where(
+            preapprovals.c.id.in_(preapproved_by),
+            preapprovals.c.revoked_at.is_(None),
+            preapprovals.c.until > clock.now(connection),
+        )
+    ).scalars()
+    gone = set(preapproved_by) - set(found)
+    if gone:
+        raise NotPossible(f"the pre-approval {', '.join(sorted(gone))} is not in force any more")
+
+
+def begin_anew(connection: Connection, run_id: str) -> None:
+    """Back to planning, for a run whose process died before its first step: nothing was done."""
+    token = int(connection.execute(select(runs.c.token).where(runs.c.id == run_id)).scalar_one()) + 1
+    free_locks(connection, run_id)
+    connection.execute(delete(steps).where(steps.c.run_id == run_id))
+    words = "the process that claimed it is gone, and no step had begun: it is judged anew"
+    transition(connection, run_id, RunState.PLANNING, words=words, token=token, started_at=None)
 
 
 def take_over(connection: Connection, run_id: str) -> int:

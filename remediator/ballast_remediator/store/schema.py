@@ -81,8 +81,30 @@ Index(
     postgresql_where=text("finished_at IS NULL"),
 )
 Index("ix_runs_created_at", runs.c.created_at)
-Index("ix_runs_cluster_target", runs.c.cluster, runs.c.target)
-Index("ix_runs_started_at", runs.c.started_at)
+Index("ix_runs_latest", runs.c.cluster, runs.c.runbook, runs.c.target, runs.c.finished_at)
+Index(
+    "ix_runs_begun",
+    runs.c.cluster,
+    runs.c.runbook,
+    runs.c.started_at,
+    sqlite_where=text("started_at IS NOT NULL"),
+    postgresql_where=text("started_at IS NOT NULL"),
+)
+Index(
+    "ix_runs_acted",
+    runs.c.cluster,
+    runs.c.runbook,
+    runs.c.target,
+    sqlite_where=text("started_at IS NOT NULL OR rejected = 1"),
+    postgresql_where=text("started_at IS NOT NULL OR rejected"),
+)
+Index(
+    "ix_runs_unknown",
+    runs.c.cluster,
+    runs.c.target,
+    sqlite_where=text("state = 'outcome_unknown'"),
+    postgresql_where=text("state = 'outcome_unknown'"),
+)
 Index("ix_runs_waiting_for", runs.c.waiting_for)
 Index(
     "ix_runs_due_at",

@@ -91,10 +91,14 @@ class Recording:
     seeing: Callable[[], SeenWorld] = lambda: SeenWorld(FAR)
     nothing_to_do: str | None = None
     verifying: Hook = lambda _: None
+    unknown: str | None = None
     seen: int = 0
 
     def __post_init__(self) -> None:
         self.steps: dict[str, Recorded] = {kind: Recorded(kind, self.effects) for kind in self.kinds}
+
+    def knows(self, target: Target) -> bool:
+        return target.name != self.unknown
 
     def observe(self, alert: Alert, target: Target) -> SeenWorld:
         del alert, target

@@ -74,9 +74,10 @@ def asking(prometheus: str, *alertmanagers: str, labels: Mapping[str, str] | Non
 
 
 @contextmanager
-def monitors(*dead: str, labels: Mapping[str, str] | None = None) -> Iterator[Monitors]:
-    """``dead`` are URLs of Alertmanagers that are asked before the living one."""
+def monitors(*others: str, labels: Mapping[str, str] | None = None) -> Iterator[Monitors]:
+    """The Alertmanager holds the alert; ``others`` are the URLs of Alertmanagers besides it."""
     prometheus, alertmanager = Saying(), FakeAlertmanager()
+    alertmanager.hold("f", LABELS)
     with ExitStack() as stack:
         urls = [stack.enter_context(http_server(server)) for server in (prometheus, alertmanager)]
-        yield Monitors(prometheus, alertmanager, asking(urls[0], *dead, urls[1], labels=labels))
+        yield Monitors(prometheus, alertmanager, asking(urls[0], *others, urls[1], labels=labels))

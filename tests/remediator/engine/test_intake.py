@@ -7,7 +7,7 @@ import time
 import pytest
 from sqlalchemy import select
 
-from ballast_remediator.contract import FINAL, Mode, RunState
+from ballast_remediator.contract import FINAL, Mode, RunState, StepFailed
 from ballast_remediator.engine import intake
 from ballast_remediator.store import decisions
 from ballast_remediator.store.database import Store
@@ -100,11 +100,15 @@ def test_a_resolved_alert_opens_nothing(desk: Desk) -> None:
     assert unfiled(desk.store) == 0
 
 
+def jammed(_: object) -> None:
+    raise StepFailed("it is jammed")
+
+
 @pytest.mark.parametrize("ends_as", [RunState.FAILED, RunState.SUCCEEDED])
 def test_a_target_rests_after_an_action(store: Store, ends_as: RunState) -> None:
     desk = Desk(store, rules=policy(cooldown=3600.0))
     if ends_as is RunState.FAILED:
-        desk.runbook.steps["b"].before = lambda _: 1 / 0
+        desk.runbook.steps["b"].before = jammed
     acted = desk.answer()
     assert acted.state is ends_as
     again = desk.answer()

@@ -3,7 +3,7 @@
 import time
 
 from ballast_remediator.contract import RunState
-from ballast_remediator.store import reading
+from ballast_remediator.store import reading, runs
 from tests.remediator.engine.desk import Desk, Recording, say
 from tests.remediator.store.rows import put_into
 
@@ -26,7 +26,8 @@ def test_nothing_begins_after_the_stop_and_the_next_process_goes_on(desk: Desk) 
 
 
 def test_a_run_is_not_taken_over_by_a_runbook_that_nobody_reviewed(desk: Desk) -> None:
-    run, _ = desk.claimed()
+    run, token = desk.claimed()
+    desk.store.write(runs.intend, run.id, token, 1)
     changed = Desk(desk.store, desk.runbook, reviewed={"recording": "0" * 64})
 
     for _ in range(2):
@@ -36,7 +37,7 @@ def test_a_run_is_not_taken_over_by_a_runbook_that_nobody_reviewed(desk: Desk) -
     assert left.state is RunState.RUNNING
     assert left.reason.startswith("under way, and left as it is: the source of recording is not the one that was rev")
     assert desk.runbook.effects == []
-    assert desk.events(run)[-2:] == ["running", "waiting"]
+    assert desk.events(run)[-2:] == ["step_started", "waiting"]
     assert changed.store.read(reading.due, furthest=60.0, limit=9) == ()
 
     again = Desk(desk.store, desk.runbook)

@@ -12,6 +12,7 @@ import pytest
 from ballast_remediator.contract import Answer, Verdict
 from ballast_remediator.engine import judging
 from ballast_remediator.engine.witness import Witness
+from ballast_remediator.policy import Policy
 from ballast_remediator.store import ledger
 from ballast_remediator.store.database import Store
 from tests.remediator.engine.desk import Desk, Recording
@@ -76,8 +77,8 @@ def let_it_run(desk: Desk) -> Outcome:
     return Outcome(harmed(desk), told(desk))
 
 
-def witnessed(store: Store, runbook: Recording, witness: Witness) -> Desk:
+def witnessed(store: Store, runbook: Recording, witness: Witness, rules: Policy | None = None) -> Desk:
     """A desk that asks ``witness`` whether an alert is true."""
-    desk = Desk(store, runbook)
+    desk = Desk(store, runbook, rules=rules)
     desk.engine._planner._judge._witness = witness
     return desk

@@ -29,5 +29,8 @@ class Lent:
     def wait(self, seconds: float) -> None:
         threading.Event().wait(min(seconds, 0.05))
 
+    def go_on(self) -> None:
+        """Nobody stops anything here."""
+
     def now(self) -> float:
         return time.monotonic()

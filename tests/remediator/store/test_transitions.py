@@ -21,9 +21,9 @@ def test_the_table_itself() -> None:
     # Nothing executes that was not queued, which takes the policy or a person.
     assert {state for state in S if S.RUNNING in TRANSITIONS[state]} == {S.QUEUED}
     assert {state for state in S if S.QUEUED in TRANSITIONS[state]} == {S.PLANNING, S.AWAITING_APPROVAL}
-    # What has begun is never planned, shown as a shadow, cancelled or suppressed any more.
+    # What has begun is never shown as a shadow, cancelled or suppressed; it is planned anew where no step had begun.
     for state in EXECUTING:
-        assert TRANSITIONS[state] <= EXECUTING | {S.SUCCEEDED, S.FAILED, S.OUTCOME_UNKNOWN}
+        assert TRANSITIONS[state] <= EXECUTING | {S.PLANNING, S.SUCCEEDED, S.FAILED, S.OUTCOME_UNKNOWN}
 
 
 def test_every_state_can_be_reached_and_left() -> None:

@@ -55,8 +55,31 @@ def upgrade() -> None:
     op.add_column("runs", sa.Column("preapproved_by", sa.JSON(), nullable=True))
     op.add_column("runs", sa.Column("waiting_for", sa.String(), nullable=True))
     op.create_index("ix_runs_waiting_for", "runs", ["waiting_for"], unique=False)
-    op.create_index("ix_runs_cluster_target", "runs", ["cluster", "target"], unique=False)
-    op.create_index("ix_runs_started_at", "runs", ["started_at"], unique=False)
+    op.create_index("ix_runs_latest", "runs", ["cluster", "runbook", "target", "finished_at"], unique=False)
+    op.create_index(
+        "ix_runs_begun",
+        "runs",
+        ["cluster", "runbook", "started_at"],
+        unique=False,
+        sqlite_where=sa.text("started_at IS NOT NULL"),
+        postgresql_where=sa.text("started_at IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_runs_acted",
+        "runs",
+        ["cluster", "runbook", "target"],
+        unique=False,
+        sqlite_where=sa.text("started_at IS NOT NULL OR rejected = 1"),
+        postgresql_where=sa.text("started_at IS NOT NULL OR rejected"),
+    )
+    op.create_index(
+        "ix_runs_unknown",
+        "runs",
+        ["cluster", "target"],
+        unique=False,
+        sqlite_where=sa.text("state = 'outcome_unknown'"),
+        postgresql_where=sa.text("state = 'outcome_unknown'"),
+    )
     op.create_index(
         "ix_runs_due_at",
         "runs",
