@@ -28,7 +28,8 @@ Exit codes (`ballastctl etcd space --help` tells its own):
   1  the remediator says no, or the question was answered with no
   2  a mistake in the command line
   3  the remediator cannot be reached or cannot answer; nothing was changed
-  4  no answer came in time: whether the decision counts is unknown, look with `ballastctl show`
+  4  no answer came in time: whether the decision counts is unknown, look with
+     `ballastctl show` or `ballastctl stops`
 """
 
 
@@ -111,7 +112,7 @@ def show(connection: Connection, run_id: str, output: str) -> None:
     say(words.fitted(words.details(run, now=datetime.now(UTC)), columns()))
 
 
-@main.command()
+@main.command(short_help="Approves a run's plan, after it was shown.")
 @click.argument("run_id", metavar="RUN")
 @reason_option
 @click.option(

@@ -24,7 +24,7 @@ _file = click.Path(path_type=Path, exists=True, dir_okay=False)
 _or_stdin = click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True)
 
 
-@click.group()
+@click.group(short_help="What a policy means, and what would be done.")
 def policy() -> None:
     """Says what a policy means, and what the remediator would do about an alert."""
 

@@ -20,12 +20,14 @@ def limit(value: str) -> tuple[str, float]:
         raise click.BadParameter(f"{value!r} is no limit: write for example members_at_once=1") from error
 
 
-@click.command()
+@click.command(short_help="Approves RUNBOOK beforehand, until a time.")
 @click.argument("runbook")
 @click.option("--cluster", required=True, help="Where.")
 @click.option("--target", "targets", multiple=True, required=True, help="On what, such as an etcd's name. Repeatable.")
-@click.option("--limit", "limits", multiple=True, type=limit, metavar="NAME=VALUE", help="The most it may be.")
-@click.option("--acknowledge", multiple=True, metavar="GUARD", help="Accept the risk that this guard names.")
+@click.option(
+    "--limit", "limits", multiple=True, type=limit, metavar="NAME=VALUE", help="The most it may be. Repeatable."
+)
+@click.option("--acknowledge", multiple=True, metavar="GUARD", help="Accept the risk that it names. Repeatable.")
 @click.option("--until", type=instant, metavar="TIME", help="Such as 2026-12-24T18:00 (your time) or …Z.")
 @for_option
 @reason_option

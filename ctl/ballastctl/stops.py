@@ -20,7 +20,7 @@ _MEANS: Final = {
 _SHOWN: Final = 3
 
 
-@click.command()
+@click.command(short_help="The kill switch: stops everything, a cluster or a runbook.")
 @click.option("--cluster", help="Only in this cluster.")
 @click.option("--runbook", help="Only this runbook.")
 @reason_option
@@ -49,7 +49,7 @@ def freeze(connection: Connection, cluster: str, seconds: float | None, reason: 
     _tell(_set(placed))
 
 
-@click.command()
+@click.command(short_help="Says that you work on TARGET: nothing begins on it.")
 @click.argument("cluster")
 @click.argument("target")
 @for_option
@@ -77,7 +77,7 @@ def lift(connection: Connection, stop_id: str, reason: str) -> None:
     _tell(_in_force(left, now=datetime.now(UTC)))
 
 
-@click.command()
+@click.command(short_help="Lists what keeps runs from beginning.")
 @output_option
 @connected
 def stops(connection: Connection, output: str) -> None:
