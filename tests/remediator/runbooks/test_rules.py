@@ -112,6 +112,7 @@ def test_one_that_keeps_every_rule(tree: Path) -> None:
         (") -> World:", "):", "has no valid_until: say until when it may be acted on"),
         ("population: int", "people: int", "has no population: say of how many targets"),
         ("def observe(self, alert, target)", "def look(self, alert, target)", "it has no observe(alert, target)"),
+        ("def knows(self, target)", "def has(self, target)", "it has no knows(target): say there whether"),
         ("def plan(self, world)", "def plan(self)", "it has no plan(world): decide there"),
         ("def verify(self, context)", "def check(self, context)", "it has no verify(context): look there at the world"),
         ('{"water": watering.Water()}', "{}", "it has no steps: give a mapping"),
