@@ -115,8 +115,8 @@ class Rule(Model):
         if self.mode is Mode.AUTO:
             if kind is Reversibility.IRREVERSIBLE:
                 raise _mistake("mode", f"{self.runbook} cannot be undone: it is never run in auto")
-            if self.approvals > 1 or self.approvers is not None:
-                raise ValueError("in auto nobody is asked: approvers and approvals belong to a rule in ask")
+            if self.approvals > 1:
+                raise _mistake("approvals", "in auto nobody is asked unless a guard asks: for several people write ask")
             if not self.match:
                 words = (
                     "a rule without match means every alert of every cluster; in auto it has to name what it means, "

@@ -179,6 +179,12 @@ def test_what_cannot_be_undone_is_never_automatic_and_takes_two_people(
         load(write(tmp_path, rule("mode: auto, match: {cluster: production}")))
 
 
+def test_two_people_and_nobody_asked_do_not_go_together(tmp_path: Path) -> None:
+    rule = f"{{runbook: {RUNBOOK}, match: {{cluster: a}}, mode: auto, approvals: 2, approvers: [anna, ben]}}"
+    with pytest.raises(ConfigError, match=r"rules\.0\.approvals: in auto nobody is asked unless a guard asks"):
+        load(write(tmp_path, f"rules: [{rule}]\n"))
+
+
 WHOLE = f"""
 time_zone: Europe/Berlin
 brake: {{targets: 7, window: 5m}}

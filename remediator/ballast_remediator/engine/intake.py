@@ -21,7 +21,7 @@ from kube_ballast.clients.errors import ClientError
 ASK_TIMEOUT = 5.0
 SHOWN: Final = 100
 """Characters of a label's value that are told of an alert that nobody answers."""
-PORTION: Final = 50
+PORTION: Final = 16
 """Findings per commit at most: while one is written, every notification that arrives waits for its 202."""
 
 log = structlog.get_logger()

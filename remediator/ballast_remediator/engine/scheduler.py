@@ -151,6 +151,7 @@ class Engine:
                 if self._store.problem() is not None:
                     # Whoever is not ready is sent nothing: nobody else would find out that the disk has space again.
                     self._store.try_to_write()
+                self._surroundings.host()  # a clock that is set and set right again between two runs is noticed too
                 if self._intake.file():
                     self._due.set()
                 for run_id, state in self._store.read(reading.due, furthest=FURTHEST, limit=AT_ONCE):

@@ -7,7 +7,7 @@ from typing import Final
 
 from sqlalchemy import Connection, and_, bindparam, distinct, func, insert, select, update
 
-from ballast_remediator.contract import EXECUTING, Alert, RunState, StopKind, Target
+from ballast_remediator.contract import EXECUTING, FINAL, Alert, RunState, Stop, StopKind, Target
 from ballast_remediator.store import clock, shadow, stops
 from ballast_remediator.store.audit import append
 from ballast_remediator.store.records import Notification
@@ -138,13 +138,23 @@ class _Filing:
         if self._braked is not None and latest is not None and latest.finished_at > self._braked.set_at:
             _attach(self._connection, latest.id, finding, self.now)  # the brake has told of this target already
             return
+        if self._braked is not None:
+            self._insert(finding, target, RunState.SUPPRESSED, _held_back(self._braked))
+            return
         rested = 0.0 if latest is None else latest.finished_at + self._reopen_after
-        run_id = self._insert(finding, target, due_at=max(self.now, rested))
-        self._hold_back(run_id)
+        # A clock that was set back must not put it off for longer than that.
+        due_at = min(max(self.now, rested), self.now + self._reopen_after)
+        about = f"{target.runbook} for {target.name} in {target.cluster}"
+        run_id = self._insert(finding, target, RunState.RECEIVED, about, due_at=due_at)
+        self._brake_if_too_many(run_id)
 
-    def _insert(self, finding: Finding, target: Target, due_at: float) -> str:
+    def _insert(
+        self, finding: Finding, target: Target, state: RunState, words: str, *, due_at: float | None = None
+    ) -> str:
+        """A new run; in a final state where it goes no further, which in a flood has to cost little."""
         alert = finding.alert
         run_id = secrets.token_hex(4)
+        final = state in FINAL
         self._connection.execute(
             _NEW,
             {
@@ -152,43 +162,46 @@ class _Filing:
                 "cluster": target.cluster,
                 "runbook": target.runbook,
                 "target": target.name,
-                "state": RunState.RECEIVED,
+                "state": state,
+                "reason": words if final else "",
                 "alert": asdict(alert),
                 "created_at": self.now,
                 "updated_at": self.now,
-                # A clock that was set back must not put it off for longer than that.
-                "due_at": min(due_at, self.now + self._reopen_after),
+                "due_at": due_at or self.now,
+                "finished_at": self.now if final else None,
             },
         )
         append(
             self._connection,
             run_id=run_id,
-            event=RunState.RECEIVED,
+            event=state,
             actor=INTAKE,
-            words=f"{target.runbook} for {target.name} in {target.cluster}",
+            words=words,
             data={"labels": dict(alert.labels), "starts_at": alert.starts_at},
         )
         _attach(self._connection, run_id, finding, self.now)
         return run_id
 
-    def _hold_back(self, run_id: str) -> None:
-        """Sets the brake when this run was one target too many; a run that finds it on goes no further."""
-        if self._braked is None:
-            found = self._connection.execute(_TARGETS, {"since": self._counted_from()}).scalar_one()
-            if found <= self._brake.targets:
-                return
-            reason = (
-                f"alerts for {found} targets came within {duration(self._brake.window)}, and the policy takes "
-                f"{self._brake.targets} for believable"
-            )
-            self._braked = stops.put(self._connection, StopKind.BRAKE, person=INTAKE, reason=reason)
-        words = f"brake_is_off: {self._braked.reason}. A person has to look, then: ballastctl lift {self._braked.id}"
-        transition(self._connection, run_id, RunState.SUPPRESSED, actor=INTAKE, words=words)
+    def _brake_if_too_many(self, run_id: str) -> None:
+        """Sets the brake when this run was one target too many; then it goes no further itself."""
+        found = self._connection.execute(_TARGETS, {"since": self._counted_from()}).scalar_one()
+        if found <= self._brake.targets:
+            return
+        reason = (
+            f"alerts for {found} targets came within {duration(self._brake.window)}, and the policy takes "
+            f"{self._brake.targets} for believable"
+        )
+        self._braked = stops.put(self._connection, StopKind.BRAKE, person=INTAKE, reason=reason)
+        transition(self._connection, run_id, RunState.SUPPRESSED, actor=INTAKE, words=_held_back(self._braked))
 
     def _counted_from(self) -> float:
         """What came before a person released the brake does not set it again."""
         released = self._connection.execute(_RELEASED).scalar()
         return max(self.now - self._brake.window, min(released or 0.0, self.now))
+
+
+def _held_back(brake: Stop) -> str:
+    return f"brake_is_off: {brake.reason}. A person has to look, then: ballastctl lift {brake.id}"
 
 
 def _attach(connection: Connection, run_id: str, finding: Finding, now: float) -> bool:

@@ -26,7 +26,7 @@ QUARTER = 4
 
 
 def _take_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inbox._Filing, "_hold_back", lambda *_: None)
+    monkeypatch.setattr(inbox._Filing, "_brake_if_too_many", lambda *_: None)
 
 
 STOPPED_BY = (guard(budget_is_left), Protection("brake", "brake_is_off: ", _take_out))
