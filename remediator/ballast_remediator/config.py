@@ -122,7 +122,7 @@ class EngineSettings(Model):
     """How runs are planned and carried out."""
 
     workers: int = Field(default=16, ge=1, le=64)
-    """How many runs may be planned or carried out at once, each on its own target."""
+    """How many runs may be carried out at once, each on its own target."""
     planning_patience: Duration = 120.0
     """Seconds for which a plan that a guard refuses, or a world that cannot be seen, is looked at again."""
     evidence_valid: Duration = 30.0

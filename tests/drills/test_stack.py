@@ -126,8 +126,10 @@ def test_logs_of_a_failed_test_are_kept_and_reported(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_parent_that_ends_in_any_way_leaves_nothing_behind(number: signal.Signals) -> None:
     script = (
-        "import sys, time\n"
+        "import signal, sys, time\n"
         "from drills.stack import Stack\n"
+        # What starts in the background of a shell is deaf to SIGINT, and so would this be.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "with Stack() as stack:\n"
         "    running, paused = stack.etcd().members[0], stack.etcd().members[0]\n"
         "    paused.pause()\n"

@@ -58,6 +58,7 @@ class FollowUp:
         if stopped is not None:
             return Later.UNSEEN, f"nobody looked: {stopped}", None
         try:
+            before = None if run.plan is None else _essence(Plan.parsed(run.plan), run.target)
             outcome = self._judge.judge(Case(run.id, run.alert, run.target, self._policies.current()))
         except StoreUnavailable:
             raise
@@ -66,7 +67,6 @@ class FollowUp:
             return Later.UNSEEN, f"a fault of the runbook or a guard: {error!r}", None
         if isinstance(outcome, Stop):
             return _stop(outcome)
-        before = None if run.plan is None else _essence(Plan.parsed(run.plan), run.target)
         same = _essence(outcome.plan, run.target) == before
         return Later.SAME_PLAN if same else Later.OTHER_PLAN, outcome.plan.summary, None
 

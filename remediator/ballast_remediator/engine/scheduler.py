@@ -10,7 +10,7 @@ from typing import Any, Final
 import structlog
 
 from ballast_remediator.config import EngineSettings
-from ballast_remediator.contract import Alert, Runbook, RunState
+from ballast_remediator.contract import EXECUTING, Alert, Runbook, RunState
 from ballast_remediator.engine.execution import Executor
 from ballast_remediator.engine.explaining import Explained, Explainer
 from ballast_remediator.engine.followup import FollowUp
@@ -34,6 +34,8 @@ FURTHEST: Final = 60.0
 """Seconds ahead at most for which a run's next look is believed; everything that postpones one stays below."""
 AT_ONCE: Final = 256
 """Runs that are moved on in one look at most, those that are due longest first."""
+PLANNERS: Final = 4
+"""Threads that plan and claim."""
 SILENT_AFTER: Final = 30.0
 """Seconds without a completed look after which the engine says that it does not work."""
 
@@ -88,7 +90,10 @@ class Engine:
         )
         self._executor = Executor(store, runbooks, review, surroundings, self._stopping)
         self._follow_up = FollowUp(store, judge, policies, surroundings)
-        self._pool = ThreadPoolExecutor(max_workers=settings.workers, thread_name_prefix="run")
+        # Runs under way wait for most of their time, so many cost little; and they must not keep others from being
+        # planned. Planning computes: more threads of it than these make notifications wait for their 202.
+        self._planning = ThreadPoolExecutor(max_workers=PLANNERS, thread_name_prefix="plan")
+        self._running = ThreadPoolExecutor(max_workers=settings.workers, thread_name_prefix="run")
         self._thread = threading.Thread(target=self._loop, name="engine", daemon=True)
         self._looked_at = time.monotonic()
         self._problem: str | None = None
@@ -104,7 +109,8 @@ class Engine:
         self._due.set()
         if self._thread.is_alive():
             self._thread.join(timeout)
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._planning, self._running):
+            pool.shutdown(wait=False, cancel_futures=True)
         wait(tuple(self._working), max(0.0, give_up - time.monotonic()))
 
     def wake(self) -> None:
@@ -176,16 +182,18 @@ class Engine:
             if run_id in self._busy:
                 return
             self._busy.add(run_id)
-        work = self._pool.submit(self._advance, run_id)
-        self._working.add(work)
-        work.add_done_callback(self._working.discard)
+        self._submit(self._running if state in EXECUTING else self._planning, run_id, lambda: self._step(run_id))
 
-    def _advance(self, run_id: str) -> None:
-        moved = False
+    def _submit(self, pool: ThreadPoolExecutor, run_id: str, work: Callable[[], bool]) -> None:
+        future = pool.submit(self._safely, run_id, work)
+        self._working.add(future)
+        future.add_done_callback(self._working.discard)
+
+    def _safely(self, run_id: str, work: Callable[[], bool]) -> None:
+        """Does ``work`` on a run; it is free for the next look then, unless ``work`` says that others go on with it."""
+        moved = handed_on = False
         try:
-            run = self._store.read(reading.run, run_id)
-            if run is not None and not run.final:
-                self._step(run)
+            handed_on = work()
             moved = True
         except (StoreUnavailable, runs.NotPossible) as error:
             # A person was quicker, or the store is down: the next look, a tick later, decides anew.
@@ -195,18 +203,37 @@ class Engine:
             with suppress(StoreUnavailable, runs.NotPossible):
                 self._store.write(runs.give_up, run_id, words=f"a fault of the runbook or a guard: {error!r}")
         finally:
-            with self._busy_lock:
-                self._busy.discard(run_id)
+            if not handed_on:
+                with self._busy_lock:
+                    self._busy.discard(run_id)
             if moved:
                 self._due.set()
 
-    def _step(self, run: Run) -> None:
+    def _step(self, run_id: str) -> bool:
+        """Moves a run on; whether another thread goes on with it."""
+        run = self._store.read(reading.run, run_id)
+        if run is None or run.final:
+            return False
         if run.state in {RunState.RECEIVED, RunState.PLANNING}:
             self._planner.plan(run)
         elif run.state is RunState.QUEUED:
             claimed = self._planner.claim(run)
             if claimed is not None:
-                self._executor.execute(run, claimed)
+                return self._hand_on(run, claimed)
         elif run.executing:
             # Nobody works on it here, so the process that did is gone.
             self._executor.take_over(run)
+        return False
+
+    def _hand_on(self, run: Run, token: int) -> bool:
+        """A claimed run, to those that carry runs out."""
+
+        def carry_out() -> bool:
+            self._executor.execute(run, token)
+            return False
+
+        try:
+            self._submit(self._running, run.id, carry_out)
+        except RuntimeError:  # this process shuts down: whoever starts next looks at the run
+            return False
+        return True

@@ -39,13 +39,16 @@ class Surroundings:
         return Host(self._look_at_clock(), self.kill_switch_file())
 
     def kill_switch_file(self) -> str | None:
-        """The path of the kill switch's file where it exists. One that cannot be looked at is taken to exist."""
+        """The path of the kill switch's file where it exists. One that cannot be looked at is taken to exist.
+
+        So is one whose folder is not there: a volume that is not mounted must not hide it.
+        """
         if self._file is None:
             return None
         try:
             self._file.lstat()
         except FileNotFoundError:
-            return None
+            return None if self._file.parent.is_dir() else str(self._file)
         except OSError:
             return str(self._file)
         return str(self._file)

@@ -32,8 +32,9 @@ api = APIBlueprint(
             name="preapprovals",
             description=(
                 "For what has to be fast: one person approves, before an alert fires, what a runbook may do on some "
-                "targets within some limits until some time. It counts as that person's approval, and is as good as "
-                "one: the guards are asked all the same, and the policy says how many people it takes and who may."
+                "targets within some limits until some time. The guards are asked all the same, and the policy says "
+                "how many people it takes and who may. A plan that too few people approved beforehand waits for as "
+                "many as it takes."
             ),
         )
     ],

@@ -164,6 +164,15 @@ class Desk:
             alertmanagers={name: (Alertmanager(HttpConfig(url=url)),) for name, url in sites.items()},
             settings=knobs or settings(),
         )
+        self.engine._hand_on = self._carry_out
+
+    def advance(self, run_id: str) -> None:
+        """What becomes of one run in one look of the engine, in this thread."""
+        self.engine._safely(run_id, lambda: self.engine._step(run_id))
+
+    def _carry_out(self, run: Run, token: int) -> bool:
+        self.engine._executor.execute(run, token)
+        return False
 
     def receive(self, body: bytes | None = None) -> None:
         self.store.write(inbox.accept, say() if body is None else body, "test")
@@ -179,7 +188,7 @@ class Desk:
         due = self.store.read(reading.due, furthest=60.0, limit=256)
         for run in [run for run in reversed(self.runs()) if not run.final]:
             if run.state is not RunState.AWAITING_APPROVAL:
-                self.engine._advance(run.id)
+                self.advance(run.id)
         for run_id, state in due:
             if state is RunState.AWAITING_APPROVAL:
                 self.engine._move(run_id, state)

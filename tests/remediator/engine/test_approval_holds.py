@@ -68,7 +68,7 @@ def lapsed(desk: Desk, *acknowledged: str) -> Run:
     run = desk.until(RunState.AWAITING_APPROVAL)
     desk.approve(run, *acknowledged)
     hold(desk.store, opened(desk.store), "here/lock/control-plane")
-    desk.engine._advance(run.id)
+    desk.advance(run.id)
     put_into(desk.store, run, RunState.QUEUED, expires_at=time.time() - 1.0)
     return run
 
@@ -79,7 +79,7 @@ def again(desk: Desk, run: Run) -> Run:
 
 def test_an_approval_lapses_while_the_run_waits_in_the_queue(asked: Desk) -> None:
     run = lapsed(asked)
-    asked.engine._advance(run.id)
+    asked.advance(run.id)
     after = again(asked, run)
     assert after.state is RunState.EXPIRED
     assert after.reason.startswith("approved, but it could not begin in time; at last: lock_is_free: run ")
@@ -89,7 +89,7 @@ def test_an_approval_lapses_while_the_run_waits_in_the_queue(asked: Desk) -> Non
 def test_an_accepted_risk_lapses_too_where_the_policy_would_run_without_asking(store: Store) -> None:
     desk = Desk(store, Recording(guards=(lambda _: ask("disk", "unknown"),)))
     run = lapsed(desk, "disk")
-    desk.engine._advance(run.id)
+    desk.advance(run.id)
     assert again(desk, run).state is RunState.EXPIRED
 
 

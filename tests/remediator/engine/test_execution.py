@@ -233,7 +233,7 @@ def test_a_store_that_fails_while_planning_is_tried_again(tmp_path: Path) -> Non
         desk.receive()
         desk.file()
         store.refuse = lambda name: name in {"transition", "keep_plan", "give_up", "postpone"}
-        desk.engine._advance(desk.run().id)
+        desk.advance(desk.run().id)
         assert desk.run().state is S.RECEIVED
         store.refuse = lambda _: False
         assert desk.until(*FINAL).state is S.SUCCEEDED
@@ -326,12 +326,12 @@ def test_a_store_that_refuses_writes_is_not_asked_in_a_busy_loop(tmp_path: Path)
         run = desk.run()
         for error in (StoreUnavailable("disk full"), ZeroDivisionError("oops")):
             desk.runbook.seeing = raising_world(error)
-            desk.engine._advance(run.id)
+            desk.advance(run.id)
             assert not desk.engine._due.is_set()
         other = Desk(store)
         other.receive(say("events"))
         other.file()
-        other.engine._advance(other.run().id)
+        other.advance(other.run().id)
         assert other.engine._due.is_set()
 
 

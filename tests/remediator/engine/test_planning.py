@@ -254,8 +254,8 @@ def test_one_control_plane_lock_for_all_targets_of_a_cluster(desk: Desk) -> None
     # Only the second is moved on here: to the engine the first looks abandoned.
     desk.file()
     second = desk.run()
-    desk.engine._advance(second.id)
-    desk.engine._advance(second.id)
+    desk.advance(second.id)
+    desk.advance(second.id)
     waiting = desk.run()
     assert waiting.state is S.QUEUED
     assert waiting.reason.startswith(f"lock_is_free: run {first.id} holds the lock here/lock/control-plane")
@@ -277,7 +277,7 @@ def test_another_cluster_does_not_wait(store: Store) -> None:
     desk.file()
     other = desk.run()
     for _ in range(2):
-        desk.engine._advance(other.id)
+        desk.advance(other.id)
     assert desk.run().state is S.SUCCEEDED
 
 

@@ -40,7 +40,7 @@ class TestAPreapprovalThatIsTakenBack:
         given = preapproved(store, desk)
         desk.receive()
         desk.until(S.QUEUED)
-        desk.engine._advance(desk.run().id)
+        desk.advance(desk.run().id)
         assert desk.run().state is S.PLANNING
         store.write(decisions.revoke, given, person="anna", reason="no")
         assert desk.until(S.AWAITING_APPROVAL).approved_hash is None

@@ -130,6 +130,11 @@ def test_no_file_is_configured_or_there(tmp_path: Path) -> None:
     assert Surroundings(tmp_path / "STOP").kill_switch_file() is None
 
 
+def test_a_folder_that_is_not_there_hides_no_file(tmp_path: Path) -> None:
+    file = tmp_path / "volume" / "STOP"
+    assert Surroundings(file).kill_switch_file() == str(file)
+
+
 def test_whatever_is_there_stops(tmp_path: Path) -> None:
     file, folder, dangling = tmp_path / "file", tmp_path / "folder", tmp_path / "link"
     file.touch(mode=0o000)

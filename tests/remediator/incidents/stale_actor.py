@@ -40,7 +40,7 @@ def happens(folder: Path) -> Outcome:
             _enactor(store, "the new plan", written).until(*FINAL)
 
         delayed.runbook.steps["check"].after = overtaken
-        delayed.engine._advance(run.id)
+        delayed.advance(run.id)
         return Outcome(tuple(written[written.index("the new plan") + 1 :]), told(delayed))
 
 

@@ -40,8 +40,8 @@ def happens(folder: Path) -> Outcome:
         desk.receive(say("events"))
         desk.turn()
         second, first = desk.runs()
-        desk.runbook.steps["a"].after = lambda _: desk.engine._advance(second.id)
-        desk.engine._advance(first.id)
+        desk.runbook.steps["a"].after = lambda _: desk.advance(second.id)
+        desk.advance(first.id)
         theirs = [run_id for _, run_id in desk.runbook.effects]
         ended = len(theirs) - theirs[::-1].index(first.id)
         meanwhile = tuple(f"run {run_id}" for run_id in theirs[:ended] if run_id != first.id)
