@@ -96,9 +96,10 @@ def _plan(plan: Plan, columns: int | None) -> Iterator[str]:
     for step in plan.steps:
         before = 2 + width - len(str(step.ordinal))
         yield from wrapped(f"{step.ordinal}. {clean(step.words)}", columns, indent=before, hang=4 + width)
-    if plan.limits:
-        limits = ", ".join(f"{clean(name)} {shown(value)}" for name, value in plan.limits.items())
-        yield from wrapped(f"within these limits: {limits}", columns, indent=2)
+    limits = [f"{clean(name)} {shown(value)}" for name, value in plan.limits.items()]
+    limits += [f"{clean(name)} at least {shown(value)}" for name, value in plan.floors.items()]
+    if limits:
+        yield from wrapped(f"within these limits: {', '.join(limits)}", columns, indent=2)
 
 
 def _footing(*, offline: bool) -> str:

@@ -173,8 +173,10 @@ def plan(run: Run, content: Plan, *, now: datetime) -> Iterator[str]:
             for step in content.steps
         ),
     )
-    if content.limits:
-        yield from _section("Limits", (f"{clean(name)}: {shown(value)}" for name, value in content.limits.items()))
+    limits = [f"{clean(name)}: {shown(value)}" for name, value in content.limits.items()]
+    limits += [f"{clean(name)}: at least {shown(value)}" for name, value in content.floors.items()]
+    if limits:
+        yield from _section("Limits", limits)
     yield from _section(
         "Guards", (f"{verdict(answer.verdict)} {answer.guard}: {clean(answer.reason)}" for answer in content.answers)
     )

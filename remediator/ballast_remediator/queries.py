@@ -75,7 +75,8 @@ class PlanView(View):
     summary: str
     because: tuple[str, ...]
     steps: tuple[PlannedStep, ...]
-    limits: Mapping[str, Scalar]
+    limits: Mapping[str, Scalar] = Field(description="What it does at most.")
+    floors: Mapping[str, Scalar] = Field(default={}, description="What it keeps at least.")
     answers: tuple[GuardAnswer, ...]
 
 

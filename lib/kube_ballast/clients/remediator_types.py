@@ -1,7 +1,7 @@
 """What a remediator shows. Source: the schemas of its own ``/openapi.json``. Times are aware; None is "not so far"."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -65,6 +65,7 @@ class Plan:
     steps: tuple[PlannedStep, ...]
     limits: Mapping[str, Scalar]
     answers: tuple[GuardAnswer, ...]
+    floors: Mapping[str, Scalar] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

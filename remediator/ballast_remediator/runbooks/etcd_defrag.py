@@ -134,7 +134,8 @@ class EtcdDefrag:
             limits={
                 "members": 1,
                 "liveness_budget_seconds": self._settings.liveness_budget,
-                "accept_unsafe_versions": self._settings.accept_unsafe_versions,
+                # Somebody who approves should know, and approve anew when it is switched on.
+                **({"accept_unsafe_versions": True} if self._settings.accept_unsafe_versions else {}),
             },
             disturbs=(chosen.failure_domain,),
         )

@@ -178,7 +178,8 @@ class EtcdFreeSpace:
             limits={
                 "members_at_once": 1,
                 "liveness_budget_seconds": self._settings.liveness_budget,
-                "accept_unsafe_versions": self._settings.accept_unsafe_versions,
+                # Somebody who approves should know, and approve anew when it is switched on.
+                **({"accept_unsafe_versions": True} if self._settings.accept_unsafe_versions else {}),
             },
             floors={"compact_keep_seconds": self._settings.compact_keep},
             disturbs=tuple(sorted({member.failure_domain for member in members})),

@@ -164,7 +164,7 @@ def test_the_plan_tells_whose_turn_it_is_and_what_it_costs(one: Chain, etcd: Etc
     assert stall.startswith("it is blocked for about ")
     assert stall.endswith("the liveness probe allows 1 min 20 s")
     assert later == f"later runs: {other}, {leading}"
-    assert run.plan["limits"] == {"members": 1, "liveness_budget_seconds": 80.0, "accept_unsafe_versions": False}
+    assert run.plan["limits"] == {"members": 1, "liveness_budget_seconds": 80.0}
     assert defragmented(etcd) == []
 
 
