@@ -75,7 +75,7 @@ generate: venv ## Everything that is generated and committed: alerts/, dashboard
 	@$(BIN)/python -m tools.proto
 
 .PHONY: dashboards-pictures
-dashboards-pictures: tools $(PICTURES)/build/main.js ## Dashboards drawn from the demo's data into docs/dashboards/ (Node.js 20, Chromium)
+dashboards-pictures: tools $(PICTURES)/build/main.js ## Dashboards drawn from the data of two drills into docs/dashboards/ (Node.js 20, Chromium)
 	@$(BIN)/python -m drills.pictures
 
 .PHONY: approve-runbooks
