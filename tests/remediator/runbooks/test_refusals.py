@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from ballast_remediator.contract import RunState
-from ballast_remediator.store import runs
+from ballast_remediator.store import reading, runs
+from ballast_remediator.store.schema import audit
 from drills.stack import Authority, EtcdCluster, Stack
 from kube_ballast.clients.etcd.types import AlarmKind
 from kube_ballast.config import EtcdConfig
@@ -161,9 +163,11 @@ def test_the_snapshot_has_no_folder(untouched: EtcdCluster, tmp_path: Path, prom
 
 def test_an_etcd_that_is_not_configured(untouched: EtcdCluster, tmp_path: Path) -> None:
     with chain(tmp_path, untouched) as one:
-        run = one.answer(payload(labels={"etcd_cluster": "events"}))
-        assert run.state is RunState.SUPPRESSED
-        assert run.reason == "clusters.here.etcd has no etcd named 'events' (known: main)"
+        one.receive(payload(labels={"etcd_cluster": "events"}))
+        eventually(lambda: one.engine.ignored_alerts() == 1)
+        assert one.store.read(reading.recent_runs, limit=1) == ()
+        entries = one.store.read(lambda c: c.execute(select(audit.c.event, audit.c.words)).all())
+        assert entries == [("alert_ignored", "the configuration has no etcd_cluster 'events' in here")]
 
 
 def test_a_member_that_is_down_is_waited_for_only_so_long(stack: Stack, tmp_path: Path) -> None:
