@@ -27,7 +27,7 @@ from types import ModuleType
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
-from sqlalchemy import select
+from sqlalchemy import create_engine, select
 
 from ballast_remediator.app import create_app
 from ballast_remediator.cli import THREADS
@@ -329,8 +329,6 @@ class _Reader:
     """Reads a store that another process has open."""
 
     def __init__(self, path: Path) -> None:
-        from sqlalchemy import create_engine  # noqa: PLC0415
-
         self._engine = create_engine(f"sqlite:///file:{path}?mode=ro&uri=true")
 
     def read(self, operation: Any) -> Any:  # noqa: ANN401 - as `Store.read`

@@ -179,11 +179,11 @@ class Judge:
             terms=case.policy.terms(rule),
             valid_until=world.valid_until,
         )
-        host = self._surroundings.host()
-        of_ledger = self._store.read(ledger.judge, request, LEDGER_GUARDS, host)
-        of_locks = self._store.read(ledger.judge, request, LOCK_GUARDS, host)
-        judged = replace(plan, answers=(true_now, *of_world, *of_ledger, *of_locks))
-        refusal = first_refusal((*of_ledger, *of_world))
+        guards = (*LEDGER_GUARDS, *LOCK_GUARDS)
+        of_ledger = self._store.read(ledger.judge, request, guards, self._surroundings.host())
+        judged = replace(plan, answers=(true_now, *of_world, *of_ledger))
+        # What the lock guards refuse is told, and waited for at the claim.
+        refusal = first_refusal((*of_ledger[: len(LEDGER_GUARDS)], *of_world))
         if refusal is not None:
             return _refused(refusal, judged.answers, judged, rule)
         return Ready(judged, rule, case.policy, request, runbook.reversibility, self._review.digests[runbook.name])
