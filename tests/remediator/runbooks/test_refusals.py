@@ -1,5 +1,6 @@
 """What is refused before anything is done: with which words, and that etcd is left as it was."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,7 +97,8 @@ def test_too_little_disk(
         run = one.answer()
         assert run.state is RunState.SUPPRESSED
         assert "disk_suffices: too little free disk for the copy that a defragmentation writes" in run.reason
-        assert f"{untouched.members[0].name} has 1.0 KiB free and needs 1" in run.reason
+        # How far a fill goes past the quota before every member refuses differs from one to the next.
+        assert re.search(rf"{re.escape(untouched.members[0].name)} has 1.0 KiB free and needs \d+\.\d MiB", run.reason)
     asked = 'node_filesystem_avail_bytes{instance="control-plane",mountpoint="/"}'
     assert asked in prometheus.asked
 
