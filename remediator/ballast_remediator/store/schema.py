@@ -38,7 +38,12 @@ notifications = Table(
     Column("body", LargeBinary, nullable=False),
     Column("filed_at", Float),
 )
-Index("ix_notifications_unfiled", notifications.c.id, sqlite_where=notifications.c.filed_at.is_(None))
+Index(
+    "ix_notifications_unfiled",
+    notifications.c.id,
+    sqlite_where=text("filed_at IS NULL"),
+    postgresql_where=text("filed_at IS NULL"),
+)
 
 runs = Table(
     "runs",
@@ -57,6 +62,7 @@ runs = Table(
     Column("approved_hash", String),
     Column("acknowledged", JSON, nullable=False, server_default="[]"),
     Column("token", Integer, nullable=False, server_default="0"),
+    Column("owner", String),
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
     Column("due_at", Float, nullable=False),
@@ -106,11 +112,30 @@ Index(
     postgresql_where=text("state = 'outcome_unknown'"),
 )
 Index("ix_runs_waiting_for", runs.c.waiting_for)
+Index("ix_runs_owner", runs.c.owner)
+Index("ix_runs_finished_at", runs.c.finished_at)
 Index(
     "ix_runs_due_at",
     runs.c.due_at,
     sqlite_where=text("finished_at IS NULL"),
     postgresql_where=text("finished_at IS NULL"),
+)
+
+replicas = Table(
+    "replicas",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("beat", Integer, nullable=False),
+    Column("words", Text, nullable=False),
+    Column("joined_at", Float, nullable=False),
+)
+
+duties = Table(
+    "duties",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("taken_at", Float, nullable=False),
 )
 
 run_alerts = Table(
@@ -229,3 +254,40 @@ audit = Table(
     Column("hash", String, nullable=False),
 )
 Index("ix_audit_run_id_seq", audit.c.run_id, audit.c.seq)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("hash", String, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("entries", Integer, nullable=False),
+)
+
+notices = Table(
+    "notices",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("run_id", String),
+    Column("body", JSON, nullable=False),
+    Column("tries", Integer, nullable=False, server_default="0"),
+    Column("due_at", Float),
+    Column("sent_at", Float),
+    Column("problem", Text),
+)
+Index(
+    "ix_notices_due_at",
+    notices.c.due_at,
+    sqlite_where=text("due_at IS NOT NULL"),
+    postgresql_where=text("due_at IS NOT NULL"),
+)
+
+heartbeats = Table(
+    "heartbeats",
+    metadata,
+    Column("cluster", String, primary_key=True),
+    Column("received_at", Float, nullable=False),
+    Column("missed_at", Float),
+)

@@ -32,7 +32,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_notifications")),
     )
     op.create_index(
-        "ix_notifications_unfiled", "notifications", ["id"], unique=False, sqlite_where=sa.text("filed_at IS NULL")
+        "ix_notifications_unfiled",
+        "notifications",
+        ["id"],
+        unique=False,
+        sqlite_where=sa.text("filed_at IS NULL"),
+        postgresql_where=sa.text("filed_at IS NULL"),
     )
     op.create_table(
         "runs",
