@@ -21,6 +21,7 @@ from drills.stack.monitoring import (
     start_node_exporter,
     start_prometheus,
 )
+from drills.stack.postgresql import Postgresql, start_postgresql
 from drills.stack.process import Component, Probe, Process, StackError, http_probe, tool
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "EtcdCluster",
     "EtcdMember",
     "Ground",
+    "Postgresql",
     "Probe",
     "Process",
     "Scrape",
@@ -49,5 +51,6 @@ class Stack(Ground):
     alertmanager = start_alertmanager
     alertmanager_pair = start_alertmanager_pair
     node_exporter = start_node_exporter
+    postgresql = start_postgresql
     exporter = start_exporter
     remediator = start_remediator

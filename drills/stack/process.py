@@ -12,8 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
+from typing import TypedDict
 from urllib.error import HTTPError
 
+from drills.stack.families import alive, groups_of
 from drills.stack.guardian import Guardian
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -27,6 +29,15 @@ TAIL_LINES = 25
 POLL_SECONDS = 0.02
 WAIT_FOR_LINE = 'read -r _ && exec "$@" </dev/null'
 """The shell that becomes the component, but only once the guardian knows it: without that line it just ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Somebody without rights, for programs that refuse root."""
+
+    name: str
+    uid: int
+    gid: int
 
 
 class StackError(Exception):
@@ -48,6 +59,9 @@ class Component:
     env: Mapping[str, str] = field(default_factory=dict)
     ready_within: float = 20.0
     stop_within: float = 5.0
+    stop_signal: signal.Signals = signal.SIGTERM
+    user: User | None = None
+    """Whose process it is; None for the caller's own."""
 
 
 def tool(name: str) -> Path:
@@ -83,6 +97,12 @@ def http_probe(url: str, *, tls: ssl.SSLContext | None = None) -> Probe:
     return ask
 
 
+class _Identity(TypedDict, total=False):
+    user: int
+    group: int
+    extra_groups: tuple[int, ...]
+
+
 class Process:
     """A component that runs, in a process group of its own; its log goes to one file over all restarts."""
 
@@ -91,6 +111,8 @@ class Process:
         self.log = log
         self._guardian = guardian
         self._popen: subprocess.Popen[bytes] | None = None
+        self._apart: frozenset[int] = frozenset()
+        """While it is paused: the groups of its children that left its own."""
 
     @property
     def name(self) -> str:
@@ -125,12 +147,17 @@ class Process:
                 cwd=self.log.parent.parent,
                 env=environment,
                 process_group=0,
+                **self._identity(),
             )
         assert popen.stdin is not None
         with popen.stdin as pipe:
             self._guardian.watch(popen.pid)
             pipe.write(b"\n")
         self._popen = popen
+
+    def _identity(self) -> "_Identity":
+        user = self.component.user
+        return {} if user is None else {"user": user.uid, "group": user.gid, "extra_groups": ()}
 
     def wait_ready(self, within: float | None = None) -> None:
         """Wait until the probe is content; `StackError` with the log's end when it ends or takes too long."""
@@ -159,24 +186,43 @@ class Process:
         return code
 
     def pause(self) -> None:
-        """SIGSTOP: it keeps its connections and answers nothing. Gives back when all its threads stand still."""
+        """SIGSTOP: it keeps its connections and answers nothing. Gives back when all its threads stand still.
+
+        Children in groups of their own stand still too: PostgreSQL puts each of its processes into one.
+        """
         self.signal(signal.SIGSTOP)
         if self.running:
             os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+            self._apart = groups_of(self.pid)  # it stands still, so it starts no others
+            for group in self._apart:
+                self._guardian.watch(group)
+                _signal_group(group, signal.SIGSTOP)
 
     def resume(self) -> None:
         """SIGCONT: it goes on where it was paused."""
+        for group in self._apart:
+            _signal_group(group, signal.SIGCONT)
+            self._guardian.forget(group)
+        self._apart = frozenset()
         self.signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """SIGKILL to the whole group, as the kernel or a container runtime would; gives back when it is gone."""
+        """SIGKILL to all of it at once, as the kernel or a container runtime would; gives back when it is gone."""
+        self.pause()
+        apart, self._apart = self._apart, frozenset()
         self.signal(signal.SIGKILL)
+        for group in apart:
+            _signal_group(group, signal.SIGKILL)
+        while any(alive(group) for group in apart):
+            time.sleep(POLL_SECONDS)
+        for group in apart:
+            self._guardian.forget(group)
         self._reap()
 
     def terminate(self) -> None:
-        """SIGTERM to the process itself, without waiting; it gets to see it even when it is paused."""
+        """Its stop signal to the process itself, without waiting; it gets to see it even when it is paused."""
         if self.running:
-            os.kill(self.pid, signal.SIGTERM)
+            os.kill(self.pid, self.component.stop_signal)
             self.resume()
 
     def stop(self, within: float | None = None) -> None:
@@ -196,8 +242,7 @@ class Process:
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the whole group, unless it is gone."""
         if self._popen is not None and self._popen.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.pid, number)
+            _signal_group(self.pid, number)
 
     def tail(self) -> str:
         """The log's last lines with its path, to end an error message with."""
@@ -224,3 +269,8 @@ class Process:
         self.signal(signal.SIGKILL)
         self._popen.wait()
         self._guardian.forget(self.pid)
+
+
+def _signal_group(group: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, number)

@@ -1,0 +1,36 @@
+"""Who descends from a process, as /proc tells it."""
+
+from pathlib import Path
+
+
+def descendants(pid: int) -> frozenset[int]:
+    """Pids of the process's children and their children, without itself. What ends meanwhile is left out."""
+    parents = {child: parent for child, parent, *_ in _table()}
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return frozenset(found - {pid})
+
+
+def groups_of(pid: int) -> frozenset[int]:
+    """Process groups of its descendants, without the process's own."""
+    groups = {child: group for child, _, group, _ in _table()}
+    return frozenset(groups[each] for each in descendants(pid) if each in groups) - {groups.get(pid, pid)}
+
+
+def alive(group: int) -> bool:
+    """Whether a process of that group runs; one that only waits for being reaped does not."""
+    return any(of == group and state != "Z" for _, _, of, state in _table())
+
+
+def _table() -> tuple[tuple[int, int, int, str], ...]:
+    """Pid, parent, group and state of every process."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            found.append((int(entry.name), int(fields[1]), int(fields[2]), fields[0]))
+    return tuple(found)
