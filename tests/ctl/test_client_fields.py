@@ -7,6 +7,8 @@ import pytest
 from pydantic import BaseModel
 
 from ballast_remediator import queries
+from ballast_remediator.web import audit
+from kube_ballast.clients import remediator_audit
 from kube_ballast.clients import remediator_types as remediator
 
 PAIRS = [
@@ -22,6 +24,9 @@ PAIRS = [
     (queries.StopView, remediator.Stop),
     (queries.Stops, remediator.Stops),
     (queries.PreapprovalView, remediator.Preapproval),
+    (audit.AuditPage, remediator_audit.AuditPage),
+    (audit.AuditEntryView, remediator_audit.AuditEntry),
+    (audit.HeadView, remediator_audit.AuditHead),
 ]
 
 

@@ -3,6 +3,7 @@
 Source: the remediator's own ``/openapi.json``.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +14,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from kube_ballast.clients.errors import BadResponse, ClientError, Conflict, Timeout, Unavailable
 from kube_ballast.clients.http import Answer, HttpClient
+from kube_ballast.clients.remediator_audit import AuditPage
 from kube_ballast.clients.remediator_shadow import ShadowReport
 from kube_ballast.clients.remediator_types import Explanations, Preapproval, Run, RunSummary, Stop, Stops
 from kube_ballast.config import HttpConfig
@@ -23,6 +25,7 @@ _STOPS: Final = "/api/v1/stops"
 _PREAPPROVALS: Final = "/api/v1/preapprovals"
 _EXPLAIN: Final = "/api/v1/explain"
 _SHADOW: Final = "/api/v1/shadow"
+_AUDIT: Final = "/api/v1/audit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ _ALL_PREAPPROVALS = TypeAdapter(_Preapprovals)
 _PREAPPROVAL = TypeAdapter(Preapproval)
 _EXPLANATIONS = TypeAdapter(Explanations)
 _REPORT = TypeAdapter(ShadowReport)
+_AUDIT_PAGE = TypeAdapter(AuditPage)
 _REQUEST: TypeAdapter[Mapping[str, object]] = TypeAdapter(Mapping[str, object])
 
 
@@ -91,6 +95,11 @@ class Remediator:
     def mark(self, run_id: str, mark: str, *, reason: str, timeout: float) -> Run:
         """Says who ended the fault of a shadowed run: ``people``, ``itself`` or ``unknown``."""
         return self._decide(run_id, "mark", {"mark": mark, "reason": reason}, timeout)
+
+    def audit(self, *, after: int, limit: int, timeout: float) -> AuditPage:
+        """At most ``limit`` entries of the audit with a higher number than ``after``; none is the end."""
+        params = [("after", str(after)), ("limit", str(limit))]
+        return self._read(_AUDIT_PAGE, self._http.get(_AUDIT, params, timeout=timeout), acted=False)
 
     def stops(self, *, timeout: float) -> Stops:
         """What keeps runs from beginning now."""
@@ -170,8 +179,9 @@ class Remediator:
         if answer.status != 200:  # noqa: PLR2004 (the one status of success)
             raise self._refusal(answer, acted=acted)
         try:
-            return adapter.validate_json(answer.body)
-        except ValidationError as error:
+            # By the standard library, to which nothing that a store can hold is a mistake.
+            return adapter.validate_python(json.loads(answer.body))
+        except (ValidationError, ValueError, RecursionError) as error:
             raise BadResponse(
                 self.url, f"the answer is not a remediator's: {answer.text()[:200]}; is this its address?"
             ) from error
