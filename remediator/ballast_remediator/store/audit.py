@@ -7,7 +7,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, insert, select
 
 from ballast_remediator.contract import canonical
-from ballast_remediator.store import clock
+from ballast_remediator.store import clock, outbox
 from ballast_remediator.store.schema import audit
 
 GENESIS: Final = "0" * 64
@@ -37,4 +37,7 @@ def append(
         "data": dict(data or {}),
     }
     digest = hashlib.sha256(previous.encode() + canonical(content)).hexdigest()
-    connection.execute(_ADD, {**content, "previous_hash": previous, "hash": digest})
+    added = connection.execute(_ADD, {**content, "previous_hash": previous, "hash": digest})
+    seq = added.inserted_primary_key[0]
+    told = {"event": event, "at": content["at"], "words": words, "run_id": run_id, "data": content["data"]}
+    outbox.put(connection, **told, seq=seq, digest=digest)

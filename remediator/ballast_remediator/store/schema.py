@@ -270,7 +270,8 @@ notices = Table(
     Column("id", String, primary_key=True),
     Column("at", Float, nullable=False),
     Column("kind", String, nullable=False),
-    Column("run_id", String),
+    Column("about", String, nullable=False),
+    Column("seq", Integer, nullable=False),
     Column("body", JSON, nullable=False),
     Column("tries", Integer, nullable=False, server_default="0"),
     Column("due_at", Float),
@@ -283,11 +284,19 @@ Index(
     sqlite_where=text("due_at IS NOT NULL"),
     postgresql_where=text("due_at IS NOT NULL"),
 )
+Index(
+    "ix_notices_waiting",
+    notices.c.about,
+    notices.c.seq,
+    sqlite_where=text("due_at IS NOT NULL"),
+    postgresql_where=text("due_at IS NOT NULL"),
+)
+Index("ix_notices_kind_at", notices.c.kind, notices.c.at)
 
 heartbeats = Table(
     "heartbeats",
     metadata,
     Column("cluster", String, primary_key=True),
-    Column("received_at", Float, nullable=False),
+    Column("received_at", Float),
     Column("missed_at", Float),
 )

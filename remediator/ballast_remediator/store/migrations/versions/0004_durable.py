@@ -39,7 +39,8 @@ def upgrade() -> None:
         sa.Column("id", sa.String(), nullable=False),
         sa.Column("at", sa.Float(), nullable=False),
         sa.Column("kind", sa.String(), nullable=False),
-        sa.Column("run_id", sa.String(), nullable=True),
+        sa.Column("about", sa.String(), nullable=False),
+        sa.Column("seq", sa.Integer(), nullable=False),
         sa.Column("body", sa.JSON(), nullable=False),
         sa.Column("tries", sa.Integer(), server_default="0", nullable=False),
         sa.Column("due_at", sa.Float(), nullable=True),
@@ -55,10 +56,19 @@ def upgrade() -> None:
         sqlite_where=sa.text("due_at IS NOT NULL"),
         postgresql_where=sa.text("due_at IS NOT NULL"),
     )
+    op.create_index(
+        "ix_notices_waiting",
+        "notices",
+        ["about", "seq"],
+        unique=False,
+        sqlite_where=sa.text("due_at IS NOT NULL"),
+        postgresql_where=sa.text("due_at IS NOT NULL"),
+    )
+    op.create_index("ix_notices_kind_at", "notices", ["kind", "at"], unique=False)
     op.create_table(
         "heartbeats",
         sa.Column("cluster", sa.String(), nullable=False),
-        sa.Column("received_at", sa.Float(), nullable=False),
+        sa.Column("received_at", sa.Float(), nullable=True),
         sa.Column("missed_at", sa.Float(), nullable=True),
         sa.PrimaryKeyConstraint("cluster", name=op.f("pk_heartbeats")),
     )
