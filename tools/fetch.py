@@ -19,7 +19,8 @@ from tools.debian import Apt, AptError, private_apt, relocate, unpack
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / ".tools"
 BIN = TOOLS / "bin"
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ballast" / "debian"
+CACHE_HOME = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ballast"
+CACHE = CACHE_HOME / "debian"
 SUITES = ("forky", "trixie")
 """Newest first: trixie's etcd is too old, its Prometheus and Alertmanager would do."""
 
@@ -93,7 +94,7 @@ def from_path(program: Program) -> bool:
         if found is None:
             continue
         if program.good(Path(found)):
-            link(program, Path(found).absolute())
+            link(program.name, Path(found).absolute())
             return True
         print(f"  {found} is left aside: its version is not {program.versions.words}")
     return False
@@ -119,7 +120,7 @@ def from_package(program: Program, deb: Path) -> bool:
         return False
     for name in (program.name, *program.aliases):
         if (content / "usr" / "bin" / name).exists() and program.good(path := relocate(content, name)):
-            link(program, path)
+            link(program.name, path)
             return True
     return False
 
@@ -130,13 +131,14 @@ def offers(program: Program, file_name: str) -> bool:
     return found is not None and (int(found[1]), int(found[2]), int(found[3])) in program.versions
 
 
-def link(program: Program, target: Path) -> None:
+def link(name: str, target: Path) -> None:
+    """Make the target .tools/bin's program of that name."""
     BIN.mkdir(parents=True, exist_ok=True)
-    fresh = BIN / f".{program.name}"
+    fresh = BIN / f".{name}"
     fresh.unlink(missing_ok=True)
     # Inside the project relative, so that the folder can be moved.
     fresh.symlink_to(os.path.relpath(target, BIN) if target.is_relative_to(TOOLS) else target)
-    fresh.replace(BIN / program.name)
+    fresh.replace(BIN / name)
 
 
 def from_debian(missing: list[Program]) -> tuple[list[Program], list[str]]:
