@@ -13,6 +13,13 @@ from drills.stack.ballast import start_exporter, start_remediator
 from drills.stack.certificates import Authority
 from drills.stack.etcd import EtcdCluster, EtcdMember, start_etcd
 from drills.stack.ground import Ground, mountpoint
+from drills.stack.kubernetes import (
+    Apiserver,
+    ControlPlane,
+    start_kube_apiserver,
+    start_kube_controller_manager,
+    write_kubeconfig,
+)
 from drills.stack.monitoring import (
     Scrape,
     Service,
@@ -25,8 +32,10 @@ from drills.stack.postgresql import Postgresql, start_postgresql
 from drills.stack.process import Component, Probe, Process, StackError, http_probe, tool
 
 __all__ = [
+    "Apiserver",
     "Authority",
     "Component",
+    "ControlPlane",
     "EtcdCluster",
     "EtcdMember",
     "Ground",
@@ -40,6 +49,7 @@ __all__ = [
     "http_probe",
     "mountpoint",
     "tool",
+    "write_kubeconfig",
 ]
 
 
@@ -52,5 +62,7 @@ class Stack(Ground):
     alertmanager_pair = start_alertmanager_pair
     node_exporter = start_node_exporter
     postgresql = start_postgresql
+    kube_apiserver = start_kube_apiserver
+    kube_controller_manager = start_kube_controller_manager
     exporter = start_exporter
     remediator = start_remediator

@@ -1,5 +1,6 @@
 """Certificates made on the fly."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import trustme
@@ -16,12 +17,15 @@ class Authority:
         self.ca = folder / "ca.pem"
         self._ca.cert_pem.write_to_path(self.ca)
 
-    def issue(self, name: str) -> TLSFiles:
-        """A certificate for 127.0.0.1 and localhost, good for servers and clients; `name` is its common name.
+    def issue(
+        self, name: str, *, organization: str | None = None, hosts: Sequence[str] = ("127.0.0.1", "localhost")
+    ) -> TLSFiles:
+        """A certificate for those hosts, good for servers and clients; `name` is its common name.
 
-        etcd takes a client certificate's common name for the user's when authentication is on.
+        etcd takes a client certificate's common name for the user's when authentication is on; so does Kubernetes,
+        which takes the organization for the user's group.
         """
-        leaf = self._ca.issue_cert("127.0.0.1", "localhost", common_name=name)
+        leaf = self._ca.issue_cert(*hosts, common_name=name, organization_name=organization)
         cert, key = self._folder / f"{name}.pem", self._folder / f"{name}-key.pem"
         leaf.private_key_pem.write_to_path(key)
         for count, pem in enumerate(leaf.cert_chain_pems):

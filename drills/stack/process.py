@@ -64,9 +64,17 @@ class Component:
     """Whose process it is; None for the caller's own."""
 
 
+ETCD_VERSION = "ETCD"
+"""An environment variable: `ETCD=3.6` lets everything run on the etcd that `make tools-e2e` builds."""
+
+
 def tool(name: str) -> Path:
     """The program of that name in .tools/bin; `StackError` when it is missing."""
-    return _program(TOOLS / name, "make tools")
+    version = os.environ.get(ETCD_VERSION)
+    if version and name in {"etcd", "etcdutl"}:
+        name = f"{name}-{version}"
+    built = name.startswith(("kube-", "kwok", "etcd-", "etcdutl-"))
+    return _program(TOOLS / name, "make tools-e2e" if built else "make tools")
 
 
 def console_script(name: str) -> Path:
