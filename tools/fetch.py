@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +22,9 @@ TOOLS = ROOT / ".tools"
 BIN = TOOLS / "bin"
 CACHE_HOME = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ballast"
 CACHE = CACHE_HOME / "debian"
-SUITES = ("forky", "trixie")
-"""Newest first: trixie's etcd is too old, its Prometheus and Alertmanager would do."""
+SUITES = ("forky", "trixie", "bookworm")
+"""Newest first: trixie's etcd is too old, its Prometheus and Alertmanager would do. What is bound to the C library has
+to be as old as this machine: bookworm is for that."""
 
 Version = tuple[int, int, int]
 
@@ -43,6 +45,8 @@ ETCD = Versions((((3, 5, 23), (3, 6, 0)), ((3, 6, 5), (4, 0, 0))), "3.5 from 3.5
 PROMETHEUS = Versions((((2, 53, 0), (4, 0, 0)),), "2.53 or newer, below 4")
 ALERTMANAGER = Versions((((0, 27, 0), (1, 0, 0)),), "0.27 or newer, below 1")
 NODE_EXPORTER = Versions((((1, 5, 0), (2, 0, 0)),), "1.5 or newer, below 2")
+STRACE = Versions((((5, 0, 0), (8, 0, 0)),), "5 or newer, below 8")
+FAKETIME = Versions((((0, 9, 10), (0, 10, 0)),), "0.9.10 or newer, below 0.10")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,19 @@ class Program:
     versions: Versions
     aliases: tuple[str, ...] = ()
     ask: str = "--version"
+    needed: bool = True
+    """Whether nothing goes without it: what is not needed is a fault that the fault script then leaves out."""
+
+    def inside(self, content: Path, name: str) -> Path | None:
+        """Where unpacked content has it under that name."""
+        path = content / "usr" / "bin" / name
+        return relocate(content, name) if path.exists() else None
+
+    def elsewhere(self, path: str) -> Iterator[Path]:
+        """What the folders of ``path`` have under its names."""
+        for name in (self.name, *self.aliases):
+            if found := shutil.which(name, path=path):
+                yield Path(found)
 
     def version(self, path: Path) -> Version | None:
         """What the program at the path says it is; None when it does not run here or says nothing known."""
@@ -61,13 +78,39 @@ class Program:
             done = subprocess.run((path, self.ask), timeout=20, check=False, capture_output=True, text=True)
         except (OSError, subprocess.TimeoutExpired):
             return None
-        found = re.search(r"version:? v?(\d+)\.(\d+)\.(\d+)", done.stdout + done.stderr, re.IGNORECASE)
-        return (int(found[1]), int(found[2]), int(found[3])) if found and done.returncode == 0 else None
+        found = re.search(r"version:? v?(\d+)\.(\d+)(?:\.(\d+))?", done.stdout + done.stderr, re.IGNORECASE)
+        return _version(found) if found and done.returncode == 0 else None
 
     def good(self, path: Path) -> bool:
         """Whether the program at the path runs here and has an accepted version."""
         version = self.version(path)
         return version is not None and version in self.versions
+
+
+class Preload(Program):
+    """A library for ``LD_PRELOAD``, one folder of which Debian has per architecture."""
+
+    WHERE = "usr/lib/*/faketime"
+
+    def inside(self, content: Path, name: str) -> Path | None:
+        return next(iter(content.glob(f"{self.WHERE}/{name}")), None)
+
+    def elsewhere(self, path: str) -> Iterator[Path]:
+        linked = (Path(folder) / self.name for folder in path.split(os.pathsep) if folder)
+        yield from (each for each in (*linked, *Path("/").glob(f"{self.WHERE}/{self.name}")) if each.exists())
+
+    def version(self, path: Path) -> Version | None:
+        """It tells none, so its oldest accepted one stands for it where a program runs with it."""
+        env = {"LD_PRELOAD": str(path), "FAKETIME": "2001-01-01 00:00:00", "PATH": os.defpath, "TZ": "UTC"}
+        try:
+            done = subprocess.run(("date", "+%Y"), env=env, timeout=20, check=False, capture_output=True, text=True)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return self.versions.spans[0][0] if done.stdout.strip() == "2001" and path.exists() else None
+
+
+def _version(found: re.Match[str]) -> Version:
+    return int(found[1]), int(found[2]), int(found[3] or 0)
 
 
 PROGRAMS = (
@@ -79,6 +122,8 @@ PROGRAMS = (
     Program("alertmanager", "prometheus-alertmanager", ALERTMANAGER, aliases=("prometheus-alertmanager",)),
     Program("amtool", "prometheus-alertmanager", ALERTMANAGER),
     Program("prometheus-node-exporter", "prometheus-node-exporter", NODE_EXPORTER, aliases=("node_exporter",)),
+    Program("strace", "strace", STRACE, needed=False),
+    Preload("libfaketimeMT.so.1", "libfaketime", FAKETIME, needed=False),
 )
 
 
@@ -89,12 +134,9 @@ def in_place(program: Program) -> bool:
 def from_path(program: Program) -> bool:
     """Link what PATH has, when its version is accepted."""
     elsewhere = os.pathsep.join(folder for folder in os.get_exec_path() if folder and Path(folder).resolve() != BIN)
-    for name in (program.name, *program.aliases):
-        found = shutil.which(name, path=elsewhere)
-        if found is None:
-            continue
-        if program.good(Path(found)):
-            link(program.name, Path(found).absolute())
+    for found in program.elsewhere(elsewhere):
+        if program.good(found):
+            link(program.name, found.absolute())
             return True
         print(f"  {found} is left aside: its version is not {program.versions.words}")
     return False
@@ -119,7 +161,7 @@ def from_package(program: Program, deb: Path) -> bool:
         print(f"  {deb} is left aside: {error}")
         return False
     for name in (program.name, *program.aliases):
-        if (content / "usr" / "bin" / name).exists() and program.good(path := relocate(content, name)):
+        if (path := program.inside(content, name)) and program.good(path):
             link(program.name, path)
             return True
     return False
@@ -127,8 +169,8 @@ def from_package(program: Program, deb: Path) -> bool:
 
 def offers(program: Program, file_name: str) -> bool:
     """Whether a package of that file name (`etcd-server_3.5.30-2_amd64.deb`) has an accepted version."""
-    found = re.match(r"[^_]+_(?:\d+%3a)?(\d+)\.(\d+)\.(\d+)", file_name)
-    return found is not None and (int(found[1]), int(found[2]), int(found[3])) in program.versions
+    found = re.match(r"[^_]+_(?:\d+%3a)?(\d+)\.(\d+)(?:\.(\d+))?", file_name)
+    return found is not None and _version(found) in program.versions
 
 
 def link(name: str, target: Path) -> None:
@@ -190,7 +232,7 @@ def report() -> None:
         versions = pool.map(lambda program: program.version(BIN / program.name), PROGRAMS)
     for program, version in zip(PROGRAMS, versions, strict=True):
         path = (BIN / program.name).resolve()
-        words = ".".join(map(str, version)) if version else "does not run"
+        words = ".".join(map(str, version)) if version else "is not here"
         print(f"  {program.name:<25} {words:<8} {path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}")
 
 
@@ -205,9 +247,11 @@ def main() -> int:
         missing = [program for program, found in zip(PROGRAMS, ready, strict=True) if not found]
         missing = [program for program in missing if not (from_path(program) or from_cache(program))]
         missing, reasons = from_debian(missing)
-        if missing:
-            print(complaint(missing, reasons), file=sys.stderr)
+        if lacking := [program for program in missing if program.needed]:
+            print(complaint(lacking, reasons), file=sys.stderr)
             return 1
+        for program in missing:
+            print(f"  {program.name} is not to be had here: `make faults` leaves out what it takes it for")
         report()
     return 0
 
