@@ -62,12 +62,13 @@ class EtcdHttp:
 
     def metrics(self, *, timeout: float) -> MemberMetrics:
         """The member's ``/metrics``, read as a stream and kept only where it is asked for."""
-        wanted = Filter((_DEFRAG, _QUOTA, _STARTED, _HANDLED))
+        samples: list[Sample] = []
+        wanted = Filter((_DEFRAG, _QUOTA, _STARTED, _HANDLED), samples.append)
         answer = self._http.get("/metrics", timeout=timeout, limit=_METRICS_LIMIT_BYTES, consume=wanted.feed)
         if answer.status != _OK:
             raise unexpected(self.url, "GET /metrics", answer)
         try:
-            samples = wanted.close()
+            wanted.close()
         except ValueError as error:
             raise BadResponse(self.url, f"GET /metrics: the answer cannot be read: {error}") from error
         return MemberMetrics(
@@ -77,12 +78,12 @@ class EtcdHttp:
         )
 
 
-def _value(samples: tuple[Sample, ...], name: str) -> int | None:
+def _value(samples: list[Sample], name: str) -> int | None:
     values = (sample.value for sample in samples if sample.name == name)
     return next((int(value) for value in values if math.isfinite(value)), None)
 
 
-def _in_flight(samples: tuple[Sample, ...]) -> int | None:
+def _in_flight(samples: list[Sample]) -> int | None:
     """Snapshot streams started and not ended; a server that counts starts has counted no end until it says so."""
     ours = [sample for sample in samples if sample.labels.items() >= _SNAPSHOT.items()]
     started = [sample.value for sample in ours if sample.name == _STARTED]
