@@ -13,10 +13,13 @@ from ballast_remediator import policy, runbooks
 from ballast_remediator.config import Config
 from ballast_remediator.connections import Connections
 from ballast_remediator.engine import scheduler
+from ballast_remediator.engine.notifying import Notifier, expected
 from ballast_remediator.engine.witness import Monitored
 from ballast_remediator.metrics import Metrics
+from ballast_remediator.notices import Receiver
 from ballast_remediator.runbooks import lock
 from ballast_remediator.store.database import Store
+from ballast_remediator.store.outbox import Wanted
 from ballast_remediator.tokens import Tokens
 from ballast_remediator.web import access, audit, errors, explain, health, ingest, preapprovals, runs, shadow, stops
 from ballast_remediator.web.admission import admission, refusal
@@ -72,6 +75,14 @@ def create_app(config: Config, *, engine: Engine, store: Store) -> Flask:
     return app
 
 
+def _notifier(config: Config, store: Store) -> Notifier:
+    """Who tells people; without a receiver nothing is kept to be told."""
+    if config.notices is not None:
+        store.tell(Wanted(frozenset(config.notices.kinds), config.external_url))
+    receiver = None if config.notices is None else Receiver(config.notices)
+    return Notifier(store, expected(config), receiver=receiver)
+
+
 def _document(app: OpenAPI) -> dict[str, Any]:
     """The OpenAPI document, without the answer that flask-openapi3 adds to what validates nothing."""
     document: dict[str, Any] = app.api_doc
@@ -104,12 +115,16 @@ def service(config_file: Path) -> Service:
         alertmanagers=connections.alertmanagers,
         settings=config.engine,
         may_decide=Tokens(config.tokens_file).may_decide,
+        heartbeat=config.heartbeat.alertname,
     )
+    notifier = _notifier(config, store)
     app = create_app(config, engine=engine, store=store)
     engine.start()
+    notifier.start()
     _log.info("the remediator works", version=__version__, store=str(config.store.path), listen=config.listen)
 
     def stop() -> None:
+        notifier.stop(STOP_SECONDS)
         engine.stop(STOP_SECONDS)
         store.close()
         _log.info("the remediator stopped")

@@ -20,8 +20,9 @@ from typing import Annotated
 
 from pydantic import ByteSize, Field, FilePath, field_validator
 
+from ballast_remediator.store.outbox import ROUTINE, NoticeKind
 from kube_ballast.analysis.space import WORTH_A_DEFRAG, WORTH_BYTES
-from kube_ballast.config import Duration, EtcdConfig, HttpConfig, ListenAddress, Model
+from kube_ballast.config import Duration, EtcdConfig, HttpConfig, HttpUrl, ListenAddress, Model
 
 
 class ServerTLS(Model):
@@ -137,6 +138,23 @@ class EngineSettings(Model):
     """Seconds a plan waits for a person."""
 
 
+class NoticesConfig(HttpConfig):
+    """Where people are told what they want to know: a generic JSON webhook, see docs/notices.md."""
+
+    kinds: tuple[NoticeKind, ...] = tuple(kind for kind in NoticeKind if kind not in ROUTINE)
+    """What is sent. All but what is routine."""
+    timeout: Annotated[Duration, Field(le=60)] = 10.0
+    """Seconds the receiver has for its answer. One that takes longer is sent the same notice again."""
+
+
+class HeartbeatConfig(Model):
+    """The dead man's switch: an alert that always fires, of each cluster, has to keep arriving."""
+
+    alertname: str = Field(default="Watchdog", min_length=1)
+    absent_after: Annotated[Duration, Field(ge=60)] = 900.0
+    """Seconds without it, since the last one or since the start, after which people are told."""
+
+
 class Limits(Model):
     """What one request may cost. Alertmanager sends about 1 KiB for each alert."""
 
@@ -155,4 +173,8 @@ class Config(Model):
     clusters: Mapping[Annotated[str, Field(min_length=1)], ClusterConfig] = Field(min_length=1)
     runbooks: RunbooksConfig = RunbooksConfig()
     engine: EngineSettings = EngineSettings()
+    notices: NoticesConfig | None = None
+    heartbeat: HeartbeatConfig = HeartbeatConfig()
+    external_url: HttpUrl | None = None
+    """Where people reach the remediator: what the links in notices begin with."""
     limits: Limits = Limits()

@@ -11,7 +11,7 @@ import http.client
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlencode, urlsplit
@@ -105,10 +105,13 @@ class HttpClient:
         timeout: float,
         body: bytes | None = None,
         content_type: str = "application/json",
+        headers: Mapping[str, str] | None = None,
         limit: int = LIMIT_BYTES,
         consume: Callable[[bytes], None] | None = None,
     ) -> Answer:
         """The answer, whatever its status code, save 401, 403 and redirects.
+
+        With a ``limit`` of 0 only the status code is wanted, whatever it is: the body is not read.
 
         ``timeout`` is seconds for everything, from the name's resolution to the body's last byte. ``consume`` gets a
         successful (2xx) answer's body piece by piece instead of it being kept, in another thread and until shortly
@@ -122,10 +125,10 @@ class HttpClient:
         """
         query = urlencode(tuple(params))
         url = urlsplit(f"{self.url}{path}" + (f"?{query}" if query else ""))
-        headers = {"User-Agent": f"kube-ballast/{__version__}", "Accept-Encoding": "identity", **self._credential()}
+        sent = {"User-Agent": f"kube-ballast/{__version__}", "Accept-Encoding": "identity", **self._credential()}
         if body is not None:
-            headers["Content-Type"] = content_type
-        request = _Request(method, url, headers, body, limit, consume)
+            sent["Content-Type"] = content_type
+        request = _Request(method, url, {**sent, **(headers or {})}, body, limit, consume)
         exchange = _Exchange(request, self.url, self._config.tls, timeout)
         threading.Thread(target=exchange.run, name=f"{method} {self.url}", daemon=True).start()
         if not exchange.done.wait(timeout):
@@ -213,6 +216,8 @@ class _Exchange:
         connection.request(request.method, request.resource, request.body, request.headers)
         with connection.getresponse() as response:
             status = response.status
+            if request.limit == 0:
+                return Answer(status, b"")
             if status in {401, 403}:
                 raise Denied(self._target, f"{self._what}: {status} {response.reason}")
             if status in range(300, 400):

@@ -21,6 +21,8 @@ from kube_ballast.clients.errors import ClientError
 ASK_TIMEOUT = 5.0
 SHOWN: Final = 100
 """Characters of a label's value that are told of an alert that nobody answers."""
+HEARTBEAT: Final = "Watchdog"
+"""kube-prometheus' alert that always fires."""
 PORTION: Final = 16
 """Findings per commit at most: while one is written, every notification that arrives waits for its 202."""
 
@@ -38,12 +40,15 @@ class Intake:
         policies: Policies,
         *,
         reopen_after: float,
+        heartbeat: str = HEARTBEAT,
     ) -> None:
+        """``heartbeat`` is the name of the alert that always fires."""
         self._store = store
         self._runbooks = runbooks
         self._alertmanagers = alertmanagers
         self._policies = policies
         self._reopen_after = reopen_after
+        self._heartbeat = heartbeat
         self._portions: deque[_Portion] = deque()
         self._undecided: Callable[[], object] | None = None
         self.ignored = 0
@@ -63,7 +68,7 @@ class Intake:
         self._write(portion)
         self._portions.popleft()
         for finding in portion.findings:
-            if finding.target is None:
+            if finding.target is None and finding.heartbeat is None:
                 self.ignored += finding.times
                 log.warning("alert_ignored", reason=finding.ignored, labels=dict(finding.alert.labels))
         return bool(self._portions) or len(portion.filed) == inbox.BATCH
@@ -126,16 +131,13 @@ class Intake:
         """What a run would be about, or why none answers the alert."""
         name = alert.labels.get(RUNBOOK_LABEL)
         if name is None:
-            return inbox.Finding(alert, None, f"the alert has no label {RUNBOOK_LABEL}: it is for people")
+            return self._for_people(alert)
         runbook = self._runbooks.get(name)
         if runbook is None:
             return inbox.Finding(alert, None, f"there is no approved runbook {name!r}")
-        cluster = alert.labels.get(CLUSTER_LABEL)
-        if cluster is None and len(self._alertmanagers) == 1:
-            cluster = next(iter(self._alertmanagers))
-        if cluster is None or cluster not in self._alertmanagers:
-            known = ", ".join(sorted(self._alertmanagers))
-            return inbox.Finding(alert, None, f"cluster {cluster!r} is not configured (configured: {known})")
+        cluster = self._cluster(alert)
+        if cluster not in self._alertmanagers:
+            return inbox.Finding(alert, None, self._unknown(cluster))
         target = alert.labels.get(runbook.target_label)
         if not target:
             return inbox.Finding(alert, None, f"the alert has no label {runbook.target_label}: its target is unknown")
@@ -144,6 +146,23 @@ class Intake:
             words = f"the configuration has no {runbook.target_label} {target[:SHOWN]!r} in {cluster}"
             return inbox.Finding(alert, None, words)
         return inbox.Finding(alert, meant)
+
+    def _for_people(self, alert: Alert) -> inbox.Finding:
+        if not alert.firing or alert.labels.get("alertname") != self._heartbeat:
+            return inbox.Finding(alert, None, f"the alert has no label {RUNBOOK_LABEL}: it is for people")
+        cluster = self._cluster(alert)
+        if cluster not in self._alertmanagers:
+            return inbox.Finding(alert, None, self._unknown(cluster))
+        return inbox.Finding(alert, None, f"it is the heartbeat of cluster {cluster}", heartbeat=cluster)
+
+    def _cluster(self, alert: Alert) -> str:
+        """The one that its label names; without a label, the only one there is."""
+        only = next(iter(self._alertmanagers)) if len(self._alertmanagers) == 1 else ""
+        return alert.labels.get(CLUSTER_LABEL, only)
+
+    def _unknown(self, cluster: str) -> str:
+        known = ", ".join(sorted(self._alertmanagers))
+        return f"cluster {cluster or None!r} is not configured (configured: {known})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from ballast_remediator.contract import EXECUTING, Alert, Runbook, RunState
 from ballast_remediator.engine.execution import Executor
 from ballast_remediator.engine.explaining import Explained, Explainer
 from ballast_remediator.engine.followup import FollowUp
-from ballast_remediator.engine.intake import Intake
+from ballast_remediator.engine.intake import HEARTBEAT, Intake
 from ballast_remediator.engine.judging import Judge
 from ballast_remediator.engine.planning import Planner, Policies
 from ballast_remediator.engine.review import Review
@@ -56,6 +56,7 @@ class Engine:
         alertmanagers: Mapping[str, tuple[Alertmanager, ...]],
         settings: EngineSettings,
         may_decide: Callable[[str], bool] = lambda _: True,
+        heartbeat: str = HEARTBEAT,
     ) -> None:
         """``reviewed`` are the digests of runbooks.lock; ``alertmanagers`` those of each configured cluster."""
         self._store = store
@@ -65,7 +66,9 @@ class Engine:
         self._busy: set[str] = set()
         self._busy_lock = threading.Lock()
         self._working: set[Future[None]] = set()
-        self._intake = Intake(store, runbooks, alertmanagers, policies, reopen_after=settings.reopen_after)
+        self._intake = Intake(
+            store, runbooks, alertmanagers, policies, reopen_after=settings.reopen_after, heartbeat=heartbeat
+        )
         self._review = review = Review(runbooks, reviewed)
         self._surroundings = surroundings = Surroundings(settings.kill_switch_file)
         judge = Judge(

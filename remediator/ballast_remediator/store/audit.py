@@ -28,7 +28,7 @@ def append(
 ) -> None:
     """Adds one entry in the caller's transaction. The store has one writer, so the chain cannot fork."""
     previous = connection.execute(_LAST).scalar() or GENESIS
-    content = {
+    content: dict[str, Any] = {
         "at": clock.now(connection),
         "run_id": run_id,
         "event": event,
@@ -38,6 +38,14 @@ def append(
     }
     digest = hashlib.sha256(previous.encode() + canonical(content)).hexdigest()
     added = connection.execute(_ADD, {**content, "previous_hash": previous, "hash": digest})
-    seq = added.inserted_primary_key[0]
-    told = {"event": event, "at": content["at"], "words": words, "run_id": run_id, "data": content["data"]}
-    outbox.put(connection, **told, seq=seq, digest=digest)
+    (seq,) = added.inserted_primary_key or (0,)
+    outbox.put(
+        connection,
+        event=event,
+        at=content["at"],
+        words=words,
+        run_id=run_id,
+        data=content["data"],
+        seq=seq,
+        digest=digest,
+    )

@@ -13,7 +13,9 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
+from ballast_remediator.store import outbox
 from ballast_remediator.store.clock import OPTION, Clock
+from ballast_remediator.store.outbox import Wanted
 from ballast_remediator.store.writer import StoreUnavailable, Writer
 
 P = ParamSpec("P")
@@ -66,6 +68,10 @@ class Store:
                 return operation(connection, *args, **kwargs)
         except SQLAlchemyError as error:
             raise StoreUnavailable(f"the store refuses to read: {error.__cause__ or error}") from error
+
+    def tell(self, wanted: Wanted) -> None:
+        """From now on, what people want to know is written as notices beside what it tells."""
+        self._engine.update_execution_options(**{outbox.OPTION: wanted})
 
     def problem(self) -> str | None:
         """Why the last write failed, in words; None while writes succeed."""

@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import Connection, and_, bindparam, distinct, func, insert, select, update
 
 from ballast_remediator.contract import EXECUTING, FINAL, Alert, RunState, Stop, StopKind, Target
-from ballast_remediator.store import clock, shadow, stops
+from ballast_remediator.store import clock, heartbeats, shadow, stops
 from ballast_remediator.store.audit import append
 from ballast_remediator.store.records import Notification
 from ballast_remediator.store.runs import transition
@@ -42,12 +42,16 @@ _AGAIN: Final = update(run_alerts).where(_MINE).values(received=run_alerts.c.rec
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One alert, received ``times`` in a row: for ``target``, or ``ignored`` for that reason."""
+    """One alert, received ``times`` in a row: for ``target``, or ``ignored`` for that reason.
+
+    One that is the ``heartbeat`` of that cluster opens nothing.
+    """
 
     alert: Alert
     target: Target | None
     ignored: str = ""
     times: int = 1
+    heartbeat: str | None = None
 
 
 def accept(connection: Connection, body: bytes, source: str) -> None:
@@ -93,7 +97,9 @@ def file(
     """
     filing = _Filing(connection, brake, reopen_after)
     for finding in findings:
-        if finding.target is None:
+        if finding.heartbeat is not None:
+            heartbeats.beat(connection, finding.heartbeat)
+        elif finding.target is None:
             append(
                 connection,
                 event="alert_ignored",

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, insert, select
+from sqlalchemy import Connection, bindparam, insert, select
 
 from ballast_remediator.store.schema import notices, runs, stops
 
@@ -30,6 +30,10 @@ class NoticeKind(StrEnum):
     HEARTBEAT_BACK = "heartbeat_back"
     AUDIT_BROKEN = "audit_broken"
     AUDIT_HEAD = "audit_head"
+
+
+ROUTINE: Final = frozenset({NoticeKind.SUCCEEDED})
+"""What is sent only to whoever asks for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,7 @@ def _wanted(connection: Connection) -> Wanted:
     return found
 
 
-def _subject(connection: Connection, run_id: str | None, data: Mapping[str, Any]) -> Row[Any] | None:
+def _subject(connection: Connection, run_id: str | None, data: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a row
     if run_id is not None:
         return connection.execute(_RUN, {"id": run_id}).one_or_none()
     if "stop" in data:
