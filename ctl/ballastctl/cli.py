@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from ballast_remediator.contract import RunState
 from ballastctl import policy, preapprovals, stops, words
 from ballastctl.audit import audit
+from ballastctl.backup import backup, restore
 from ballastctl.connection import Connection, columns, connected, output_option, reason_option, say
 from ballastctl.etcd import etcd
 from ballastctl.exits import EXIT_REFUSED, fail
@@ -69,6 +70,8 @@ def main(context: click.Context, url: str, token_file: Path | None, ca_file: Pat
 for _command in (
     token,
     audit,
+    backup,
+    restore,
     etcd,
     stops.stop,
     stops.freeze,
