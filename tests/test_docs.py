@@ -39,6 +39,8 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "etcd-free-space": remediator.EtcdFreeSpaceSettings,
     "etcd-defrag": remediator.EtcdDefragSettings,
     "Engine": remediator.EngineSettings,
+    "Notices": remediator.NoticesConfig,
+    "Heartbeat": remediator.HeartbeatConfig,
     "Limits": remediator.Limits,
     "Tokens": tokens.TokensFile,
     "Holder": tokens.Holder,
