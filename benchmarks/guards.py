@@ -275,7 +275,7 @@ def service(setting: Setting) -> wsgi.Service:
     content = PolicyFile.model_construct(rules=(rule,), brake=BrakeRule(targets=setting.believable))
     connections = Connections(config.clusters)
     runbook = _Noting(folder)
-    store = Store(config.store.path)
+    store = Store(config.store.place)
     engine = Engine(
         store,
         runbooks={runbook.name: runbook},

@@ -105,7 +105,7 @@ def service(config_file: Path) -> Service:
     config = configfile.load(config_file, Config)
     policies = policy.PolicyOfFile(config.policy_file)
     connections = Connections(config.clusters)
-    store = Store(config.store.path)
+    store = Store(config.store.place)
     engine = scheduler.Engine(
         store=store,
         runbooks=runbooks.build(connections, config),
@@ -121,7 +121,7 @@ def service(config_file: Path) -> Service:
     app = create_app(config, engine=engine, store=store)
     engine.start()
     notifier.start()
-    _log.info("the remediator works", version=__version__, store=str(config.store.path), listen=config.listen)
+    _log.info("the remediator works", version=__version__, store=str(config.store.place), listen=config.listen)
 
     def stop() -> None:
         notifier.stop(STOP_SECONDS)

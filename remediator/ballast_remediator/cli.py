@@ -11,7 +11,9 @@ import structlog
 
 from ballast_remediator import app, policy
 from ballast_remediator.config import Config
-from ballast_remediator.store.database import Store, StoreInUse
+from ballast_remediator.store.database import Store
+from ballast_remediator.store.places import Place
+from ballast_remediator.store.sqlite import StoreInUse
 from ballast_remediator.store.writer import StoreUnavailable
 from ballast_remediator.tokens import TokensFile
 from kube_ballast import __version__, configfile, wsgi
@@ -43,7 +45,7 @@ def main(config_file: Path, *, check_config: bool) -> None:
     if check_config:
         click.echo(f"{config_file}: no mistake found; tokens {config.tokens_file}, policy {config.policy_file}")
         return
-    _store_is_free(config.store.path)
+    _store_opens(config.store.place)
     host, port = split_address(config.listen)
     try:
         wsgi.serve(
@@ -81,10 +83,10 @@ def _misconfigured(problems: list[configfile.ConfigError]) -> NoReturn:
     sys.exit(EXIT_MISCONFIGURED)
 
 
-def _store_is_free(path: Path) -> None:
+def _store_opens(place: Place) -> None:
     """Says so here, in words, rather than in the worker, where it would be a traceback."""
     try:
-        Store(path).close()
+        Store(place).close()
     except (StoreInUse, StoreUnavailable) as error:
         _fail(str(error))
 

@@ -16,11 +16,12 @@ The smallest one that runs::
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import ByteSize, Field, FilePath, field_validator
+from pydantic import ByteSize, Field, FilePath, field_validator, model_validator
 
 from ballast_remediator.store.outbox import ROUTINE, NoticeKind
+from ballast_remediator.store.places import Place, PostgresqlServer, SqliteFile, conninfo_problem
 from kube_ballast.analysis.space import WORTH_A_DEFRAG, WORTH_BYTES
 from kube_ballast.config import Duration, EtcdConfig, HttpConfig, HttpUrl, ListenAddress, Model
 
@@ -33,9 +34,39 @@ class ServerTLS(Model):
 
 
 class StoreConfig(Model):
-    """The SQLite file that holds every accepted notification, run and audit entry. It must lie on a local disk."""
+    """What holds every accepted notification, run and audit entry: an SQLite file, or a PostgreSQL for replicas.
 
-    path: Path
+    The file must lie on a local disk. ``postgresql`` is what libpq takes, as a URL or as ``key=value``; the password
+    comes from a file.
+    """
+
+    path: Path | None = None
+    postgresql: str | None = Field(default=None, min_length=1)
+    password_file: FilePath | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.path is None) == (self.postgresql is None):
+            raise ValueError("a store has a path (SQLite) or says postgresql, and not both")
+        if self.password_file is not None and self.postgresql is None:
+            raise ValueError("password_file is PostgreSQL's: SQLite has none")
+        return self
+
+    @field_validator("postgresql")
+    @classmethod
+    def _usable(cls, value: str | None) -> str | None:
+        problem = None if value is None else conninfo_problem(value)
+        if problem is not None:
+            raise ValueError(problem)
+        return value
+
+    @property
+    def place(self) -> Place:
+        """What `Store` opens."""
+        if self.postgresql is not None:
+            return PostgresqlServer(self.postgresql, self.password_file)
+        assert self.path is not None
+        return SqliteFile(self.path)
 
 
 class SnapshotsConfig(Model):
@@ -126,6 +157,8 @@ class EngineSettings(Model):
     """How many runs may be carried out at once, each on its own target."""
     planning_patience: Duration = 120.0
     """Seconds for which a plan that a guard refuses, or a world that cannot be seen, is looked at again."""
+    lease: Annotated[Duration, Field(ge=1)] = 15.0
+    """Seconds without a sign of life after which a replica's runs are taken over by another one."""
     evidence_valid: Duration = 30.0
     """Seconds for which what was observed may be acted on."""
     reopen_after: Annotated[Duration, Field(le=60)] = 30.0
@@ -155,6 +188,25 @@ class HeartbeatConfig(Model):
     """Seconds without it, since the last one or since the start, after which people are told."""
 
 
+_LEAST_KEPT = 31 * 86400
+"""A pre-approval lasts so long at most, a shadow report covers 30 days unless it is asked for more."""
+
+
+class RetentionSettings(Model):
+    """How long what has ended is kept, since it ended. A policy that looks back further keeps more."""
+
+    runs: Annotated[Duration, Field(ge=_LEAST_KEPT)] = 90 * 86400.0
+    """Seconds: runs, notifications, stops, pre-approvals and notices."""
+    audit: Annotated[Duration, Field(ge=_LEAST_KEPT)] = 400 * 86400.0
+    """Seconds: the audit, from which a run's timeline is read."""
+
+    @model_validator(mode="after")
+    def _timelines_stay(self) -> Self:
+        if self.audit < self.runs:
+            raise ValueError("audit must not be shorter than runs: a run that is kept would lose its timeline")
+        return self
+
+
 class Limits(Model):
     """What one request may cost. Alertmanager sends about 1 KiB for each alert."""
 
@@ -177,4 +229,5 @@ class Config(Model):
     heartbeat: HeartbeatConfig = HeartbeatConfig()
     external_url: HttpUrl | None = None
     """Where people reach the remediator: what the links in notices begin with."""
+    retention: RetentionSettings = RetentionSettings()
     limits: Limits = Limits()

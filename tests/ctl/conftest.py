@@ -27,7 +27,7 @@ def site(tmp_path: Path) -> Site:
 
 @pytest.fixture
 def store(site: Site) -> Iterator[Store]:
-    with Store(site.config.store.path) as opened:
+    with Store(site.config.store.place) as opened:
         yield opened
 
 

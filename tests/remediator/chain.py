@@ -117,7 +117,7 @@ class Chain:
 
     def __init__(self, config: Config, policy: Policy, runbook: str = "etcd-free-space") -> None:
         self.config = config
-        self.store = Store(config.store.path)
+        self.store = Store(config.store.place)
         self.connections = Connections(config.clusters)
         self.runbook = runbooks.build(self.connections, config)[runbook]
         self.policies = Given(policy)
@@ -144,7 +144,7 @@ class Chain:
     def receive(self, body: bytes | None = None) -> None:
         """As the web does after it has checked who sends."""
         asking = payload(labels={"ballast_runbook": self.runbook.name}) if body is None else body
-        self.store.write(inbox.accept, asking, "test")
+        self.store.write_together(inbox.accept, inbox.Arrival(asking, "test"))
         self.engine.wake()
 
     def runs(self) -> tuple[Run, ...]:

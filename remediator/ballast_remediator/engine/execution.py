@@ -20,6 +20,7 @@ from ballast_remediator.contract import (
     StopKind,
     Stopped,
 )
+from ballast_remediator.engine.membership import Membership
 from ballast_remediator.engine.review import Review
 from ballast_remediator.engine.surroundings import Surroundings
 from ballast_remediator.store import reading, runs, stops
@@ -50,9 +51,17 @@ class Context:
     """`contract.StepContext` for one claimed run."""
 
     def __init__(
-        self, store: Store, run: Run, token: int, *, surroundings: Surroundings, stopping: threading.Event
+        self,
+        store: Store,
+        run: Run,
+        token: int,
+        *,
+        surroundings: Surroundings,
+        assured: Callable[[], bool],
+        stopping: threading.Event,
     ) -> None:
         self._store = store
+        self._assured = assured
         self._surroundings = surroundings
         self._stopping = stopping
         self._token = token
@@ -81,9 +90,25 @@ class Context:
         """The run's steps as the store has them; waits while the store is down."""
         return self._patiently(lambda: self._store.read(reading.steps_of, self.run_id))
 
+    def assure(self) -> None:
+        """Waits while this replica may have been taken for dead, as after it stood still for long.
+
+        Raises:
+            Fenced: it was, and somebody else goes on with the run.
+            Stopped: the process shuts down.
+        """
+        if self._assured():
+            return
+        log.warning("run_waits_for_lease", run=self.run_id)
+        while not self._assured():
+            self.record(runs.own)
+            self.wait(PAUSE)
+        self.record(runs.own)  # asked after the lease began anew: nobody takes the run before it ends
+
     def go_on(self) -> None:
         self.wait(0.0)
         told = self.told()
+        self.assure()
         if told is not None:
             raise StepFailed(f"{told}: ended before the next effect. {LATER}")
 
@@ -128,10 +153,13 @@ class Executor:
         store: Store,
         runbooks: Mapping[str, Runbook[Any]],
         review: Review,
+        *,
         surroundings: Surroundings,
+        membership: Membership,
         stopping: threading.Event,
     ) -> None:
         self._surroundings = surroundings
+        self._membership = membership
         self._store = store
         self._runbooks = runbooks
         self._review = review
@@ -142,11 +170,11 @@ class Executor:
         name = run.target.runbook
         if not any(step.intended_at for step in self._store.read(reading.steps_of, run.id)):
             # Nothing was done, and what allowed it may not hold any more.
-            self._store.write(runs.begin_anew, run.id)
+            self._store.write(runs.begin_anew, run.id, owner=run.owner)
             return
         objection = self._review.objection(name) if name in self._runbooks else None
         if objection is None:
-            self.execute(run, self._store.write(runs.take_over, run.id))
+            self.execute(run, self._store.write(runs.take_over, run.id, owner=run.owner))
             return
         told = self._context(run, run.token).told()
         if told is None:
@@ -166,7 +194,14 @@ class Executor:
             log.info("run_left", run=run.id, reason=str(error))
 
     def _context(self, run: Run, token: int) -> Context:
-        return Context(self._store, run, token, surroundings=self._surroundings, stopping=self._stopping)
+        return Context(
+            self._store,
+            run,
+            token,
+            surroundings=self._surroundings,
+            assured=self._membership.assurance(),
+            stopping=self._stopping,
+        )
 
     def _outcome(self, run: Run, context: Context) -> tuple[RunState, str]:
         try:
@@ -224,6 +259,7 @@ class Executor:
             if attempt > ATTEMPTS:
                 last = "each time this process ended in the middle of it" if failure is None else f"at last: {failure}"
                 raise StepFailed(f"step {record.ordinal} ({record.spec.words}) failed {ATTEMPTS} times; {last}")
+            context.assure()  # last: whatever was asked before may have taken long
             try:
                 done = step.act(record.spec, context)
             except ClientError as error:

@@ -14,6 +14,7 @@ from ballast_remediator.notification import Malformed, Payload, parse
 from ballast_remediator.store import inbox
 from ballast_remediator.store.database import Store
 from ballast_remediator.store.records import Notification
+from ballast_remediator.store.runs import Fenced
 from ballast_remediator.store.writer import Undecided
 from kube_ballast.clients.alertmanager import Alertmanager
 from kube_ballast.clients.errors import ClientError
@@ -54,9 +55,15 @@ class Intake:
         self.ignored = 0
         """Alerts received since the start that no run answers."""
 
-    def file(self) -> bool:
+    def forget(self) -> None:
+        """What was read to be filed is another replica's to file."""
+        self._portions.clear()
+
+    def file(self, filer: str | None = None) -> bool:
         """Files what was accepted, oldest first, as much as one commit takes; whether there may be more.
 
+        ``filer`` is the replica that does it, None where nobody shares the store. Raises `Fenced` when it is not its
+        duty any more.
         A process that dies between two portions of one notification files it again from its beginning.
         """
         if not self._portions:
@@ -65,7 +72,7 @@ class Intake:
                 return False
             self._portions.extend(self._portioned(batch))
         portion = self._portions[0]
-        self._write(portion)
+        self._write(portion, filer)
         self._portions.popleft()
         for finding in portion.findings:
             if finding.target is None and finding.heartbeat is None:
@@ -79,7 +86,7 @@ class Intake:
         yield from (_Portion((), portion) for portion in earlier)
         yield _Portion(batch, last)
 
-    def _write(self, portion: "_Portion") -> None:
+    def _write(self, portion: "_Portion", filer: str | None) -> None:
         """Files a portion. One that may still be committed is waited for: filed again, it would count twice."""
         undecided, self._undecided = self._undecided, None
         try:
@@ -93,7 +100,11 @@ class Intake:
                     portion.findings,
                     brake=inbox.Brake(rule.targets, rule.window),
                     reopen_after=self._reopen_after,
+                    filer=filer,
                 )
+        except Fenced:
+            self.forget()
+            raise
         except Undecided as error:
             self._undecided = error.outcome
             raise

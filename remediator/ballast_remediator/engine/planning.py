@@ -102,7 +102,12 @@ class Planner:
             )
             return None
         claimed = self._store.write(
-            ledger.claim, outcome.request, outcome.plan, (*LEDGER_GUARDS, *LOCK_GUARDS), self._surroundings.host()
+            ledger.claim,
+            outcome.request,
+            outcome.plan,
+            (*LEDGER_GUARDS, *LOCK_GUARDS),
+            self._surroundings.host(),
+            owner=run.owner,
         )
         return None if isinstance(claimed, Answer) else claimed
 

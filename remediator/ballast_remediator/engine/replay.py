@@ -33,6 +33,7 @@ from ballast_remediator.policy import Policy
 from ballast_remediator.runbooks.lock import digest
 from ballast_remediator.store import inbox, reading, runs
 from ballast_remediator.store.database import Store
+from ballast_remediator.store.places import SqliteFile
 from ballast_remediator.store.records import Run
 
 RUN_TAKES: Final = 300.0
@@ -105,7 +106,7 @@ def replay(policy: Policy, deliveries: Sequence[Delivery], clusters: Iterable[st
     clock = Clock(deliveries[0].at if deliveries else 0.0)
     with (
         tempfile.TemporaryDirectory(prefix="ballast-replay-") as folder,
-        Store(Path(folder) / "replay.db", clock=clock, durable=False) as store,
+        Store(SqliteFile(Path(folder) / "replay.db", clock, durable=False)) as store,
     ):
         return _Replay(store, clock, policy, clusters, deliveries).decide()
 
@@ -160,7 +161,7 @@ class _Replay:
         """What becomes of each alert; the id of the run that it opened where that is decided later."""
         self._pass_until(max(delivery.at, self._clock.now + TICK))
         self._witness.latest |= {alert.fingerprint: alert for alert in delivery.alerts}
-        self._store.write(inbox.accept, delivery.body, "recording")
+        self._store.write_together(inbox.accept, inbox.Arrival(delivery.body, "recording"))
         while self._intake.file():
             pass
         newest = self._store.read(reading.recent_runs, limit=len(delivery.alerts))

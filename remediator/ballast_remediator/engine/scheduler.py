@@ -16,11 +16,12 @@ from ballast_remediator.engine.explaining import Explained, Explainer
 from ballast_remediator.engine.followup import FollowUp
 from ballast_remediator.engine.intake import HEARTBEAT, Intake
 from ballast_remediator.engine.judging import Judge
+from ballast_remediator.engine.membership import Membership
 from ballast_remediator.engine.planning import Planner, Policies
 from ballast_remediator.engine.review import Review
 from ballast_remediator.engine.surroundings import Surroundings
 from ballast_remediator.engine.witness import Witness
-from ballast_remediator.store import reading, runs
+from ballast_remediator.store import reading, replicas, runs
 from ballast_remediator.store.database import Store
 from ballast_remediator.store.records import Run
 from ballast_remediator.store.writer import StoreUnavailable
@@ -70,7 +71,10 @@ class Engine:
             store, runbooks, alertmanagers, policies, reopen_after=settings.reopen_after, heartbeat=heartbeat
         )
         self._review = review = Review(runbooks, reviewed)
-        self._surroundings = surroundings = Surroundings(settings.kill_switch_file)
+        # What the store dates is wrong when its clock is set, on whichever host that goes.
+        wall = time.time if store.exclusive else store.now
+        self._surroundings = surroundings = Surroundings(settings.kill_switch_file, wall=wall)
+        self.membership = Membership(store, lease=settings.lease)
         judge = Judge(
             store,
             runbooks=runbooks,
@@ -91,7 +95,14 @@ class Engine:
             policies=policies,
             finding=self._intake.finding,
         )
-        self._executor = Executor(store, runbooks, review, surroundings, self._stopping)
+        self._executor = Executor(
+            store,
+            runbooks,
+            review,
+            surroundings=surroundings,
+            membership=self.membership,
+            stopping=self._stopping,
+        )
         self._follow_up = FollowUp(store, judge, policies, surroundings)
         # Runs under way wait for most of their time, so many cost little; and they must not keep others from being
         # planned. Planning computes: more threads of it than these make notifications wait for their 202.
@@ -103,10 +114,14 @@ class Engine:
 
     def start(self) -> None:
         """Begins, and takes over what an earlier process left unfinished."""
+        self.membership.start()
         self._thread.start()
 
     def stop(self, timeout: float) -> None:
-        """Lets each step end at its next pause, within ``timeout`` seconds. What does not is taken over later."""
+        """Lets each step end at its next pause, within ``timeout`` seconds, and hands over what is left.
+
+        What does not end in time is taken over as that of a dead process is: when this one's lease has lapsed.
+        """
         give_up = time.monotonic() + timeout
         self._stopping.set()
         self._due.set()
@@ -114,7 +129,8 @@ class Engine:
             self._thread.join(timeout)
         for pool in (self._planning, self._running):
             pool.shutdown(wait=False, cancel_futures=True)
-        wait(tuple(self._working), max(0.0, give_up - time.monotonic()))
+        _, left = wait(tuple(self._working), max(0.0, give_up - time.monotonic()))
+        self.membership.stop(leave=not left)
 
     def wake(self) -> None:
         """Something is due now: a notification was accepted, a person decided."""
@@ -161,12 +177,9 @@ class Engine:
                     # Whoever is not ready is sent nothing: nobody else would find out that the disk has space again.
                     self._store.try_to_write()
                 self._surroundings.host()  # a clock that is set and set right again between two runs is noticed too
-                if self._intake.file():
-                    self._due.set()
-                for run_id, state in self._store.read(reading.due, furthest=FURTHEST, limit=AT_ONCE):
-                    self._move(run_id, state)
-                self._follow_up.begin()
-            except StoreUnavailable as error:
+                if self.membership.id is not None:
+                    self._look(self.membership.id)
+            except (StoreUnavailable, runs.Fenced) as error:
                 self._problem = str(error)
                 log.warning("engine_waits", reason=self._problem)
             except Exception:
@@ -175,6 +188,21 @@ class Engine:
                 log.exception("engine_fault")
             else:
                 self._looked_at, self._problem = time.monotonic(), None
+
+    def _look(self, replica: str) -> None:
+        """Raises `Fenced` when this replica was taken for dead."""
+        if self.membership.has_duty(replicas.INTAKE):
+            if self._intake.file(replica):
+                self._due.set()
+            self._follow_up.begin()
+        else:
+            self._intake.forget()
+        found = self._store.read(reading.due, replica=replica, furthest=FURTHEST, limit=AT_ONCE)
+        free = [run.id for run in found if run.owner is None]
+        taken = self._store.write(replicas.take, free, replica) if free else frozenset()
+        for run in found:
+            if run.owner == replica or run.id in taken:
+                self._move(run.id, run.state)
 
     def _move(self, run_id: str, state: RunState) -> None:
         if state is RunState.AWAITING_APPROVAL:

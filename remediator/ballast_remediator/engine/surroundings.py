@@ -57,6 +57,8 @@ class Surroundings:
         with self._lock:
             now = self._monotonic()
             offset = self._wall() - now
+            if self._monotonic() - now > NOTICED / 2:
+                offset = self._offset  # whoever has to ask for the time and waits for it learns nothing of the clock
             if abs(offset - self._offset) > NOTICED:
                 self._left.append((now, self._offset))
             self._offset = offset

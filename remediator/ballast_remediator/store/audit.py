@@ -4,17 +4,17 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert
 
+from ballast_remediator.chain import Head
 from ballast_remediator.contract import canonical
-from ballast_remediator.store import clock, outbox
+from ballast_remediator.store import clock, memory, outbox
 from ballast_remediator.store.schema import audit
-
-GENESIS: Final = "0" * 64
+from ballast_remediator.store.verifying import head
 
 # Made once: every change of every run adds an entry, and building a statement costs more than running it.
-_LAST: Final = select(audit.c.hash).order_by(audit.c.seq.desc()).limit(1)
 _ADD: Final = insert(audit)
+_KEY: Final = "audit_head"
 
 
 def append(
@@ -26,8 +26,9 @@ def append(
     run_id: str | None = None,
     data: Mapping[str, Any] | None = None,
 ) -> None:
-    """Adds one entry in the caller's transaction. The store has one writer, so the chain cannot fork."""
-    previous = connection.execute(_LAST).scalar() or GENESIS
+    """Adds one entry in the caller's transaction. Those that write take turns, so the chain cannot fork."""
+    remembered = memory.of(connection)  # one transaction adds many
+    previous: Head = remembered.get(_KEY) or head(connection)
     content: dict[str, Any] = {
         "at": clock.now(connection),
         "run_id": run_id,
@@ -36,9 +37,10 @@ def append(
         "words": words,
         "data": dict(data or {}),
     }
-    digest = hashlib.sha256(previous.encode() + canonical(content)).hexdigest()
-    added = connection.execute(_ADD, {**content, "previous_hash": previous, "hash": digest})
-    (seq,) = added.inserted_primary_key or (0,)
+    digest = hashlib.sha256(previous.hash.encode() + canonical(content)).hexdigest()
+    seq = previous.seq + 1  # counted here and not by the database: what was rolled back leaves no gap
+    connection.execute(_ADD, {"seq": seq, **content, "previous_hash": previous.hash, "hash": digest})
+    remembered[_KEY] = Head(seq, digest)
     outbox.put(
         connection,
         event=event,

@@ -1,4 +1,4 @@
-"""What time it is for the store: the host's, unless it was opened with another clock, as a replay does."""
+"""What time it is for the store: the host's on SQLite, the database's on PostgreSQL, a recording's in a replay."""
 
 import time
 from collections.abc import Callable
@@ -9,10 +9,14 @@ from sqlalchemy import Connection
 Clock = Callable[[], float]
 """Gives seconds since the epoch."""
 OPTION: Final = "ballast_clock"
-"""The execution option by which an engine hands its clock to every connection."""
+"""The execution option by which an engine hands its clock to every connection: a function of the connection."""
 
 
 def now(connection: Connection) -> float:
     """Seconds since the epoch."""
-    clock: Clock = connection.get_execution_options().get(OPTION, time.time)
-    return clock()
+    clock: Callable[[Connection], float] = connection.get_execution_options().get(OPTION, _of_the_host)
+    return clock(connection)
+
+
+def _of_the_host(_: Connection) -> float:
+    return time.time()

@@ -1,56 +1,63 @@
-"""Opens the store: one process per file, the newest schema, and settings that survive a power cut."""
+"""Opens the store, in the newest schema: one code path for both kinds of database."""
 
-import fcntl
-import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
+from typing import Concatenate, Final, ParamSpec, Self, TypeVar
 
+import structlog
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from ballast_remediator.store import outbox
-from ballast_remediator.store.clock import OPTION, Clock
+from ballast_remediator.store import clock, outbox
 from ballast_remediator.store.outbox import Wanted
-from ballast_remediator.store.writer import StoreUnavailable, Writer
+from ballast_remediator.store.places import Backend, Place, PostgresqlServer, SqliteFile
+from ballast_remediator.store.postgresql import Postgresql
+from ballast_remediator.store.sqlite import Sqlite
+from ballast_remediator.store.writer import StoreUnavailable, Writer, words_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 WRITE_TIMEOUT: Final = 10.0
 """Seconds after which a write that has not begun is withdrawn, and one that has begun is not waited for any more:
 Alertmanager then gets a 503 and tries again."""
+OPEN_WITHIN: Final = 60.0
+"""Seconds for which a PostgreSQL that does not answer is waited for at the start."""
+OPEN_PAUSE: Final = 1.0
+AT_ONCE: Final = 1.0
+"""Seconds within which a connection that is dead already fails; one that hangs takes longer."""
 
-
-class StoreInUse(Exception):
-    """Another process has this store open; the text names it."""
+log = structlog.get_logger()
 
 
 class Store:
-    """The SQLite file at ``path``. Every operation is a function of `inbox`, `runs` or `reading`.
+    """The database at ``place``. Every operation is a function of a module of this package.
 
-    ``write`` returns after the commit is on disk; ``read`` sees a consistent snapshot. ``now`` is its clock, in seconds
-    since the epoch: a replay's is that of the recording. Only a store that is thrown away anyway is not ``durable``.
+    ``write`` returns after the commit is on disk; ``read`` sees a consistent snapshot.
     """
 
-    def __init__(self, path: Path, *, clock: Clock = time.time, durable: bool = True) -> None:
-        """Raises `StoreInUse`, or `StoreUnavailable` when the file cannot be opened or migrated."""
-        self.now = clock
-        self._lock_file = _lock(path.with_name(path.name + ".lock"))
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # SQLite's other files take its mode
-        self._engine = _sqlite(path, clock, durable=durable)
+    def __init__(self, place: Place | Path) -> None:
+        """A path is that of an SQLite file.
+
+        Raises `StoreInUse`, or `StoreUnavailable` when it cannot be opened or migrated.
+        """
+        self.place = SqliteFile(place) if isinstance(place, Path) else place
+        self._backend = _opened(self.place)
+        self.exclusive = self._backend.exclusive
+        """Whether no other process can have it open."""
+        self._engine = self._backend.engine
         try:
-            _migrate(self._engine)
-        except (SQLAlchemyError, OSError, CommandError) as error:
-            self._engine.dispose()
-            os.close(self._lock_file)
-            newer = f"a newer version wrote it ({error})" if isinstance(error, CommandError) else None
-            raise StoreUnavailable(f"{path} cannot be opened: {newer or error.__cause__ or error}") from error
-        self._writer = Writer(self._engine)
+            _migrate_patiently(self.place, self._backend)
+        except BaseException:
+            self._backend.close()
+            raise
+        self._writer = Writer(self._backend)
 
     def write(self, operation: Callable[Concatenate[Connection, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Commits ``operation(connection, …)`` durably and returns its value.
@@ -61,13 +68,35 @@ class Store:
         """
         return self._writer.write(lambda connection: operation(connection, *args, **kwargs), timeout=WRITE_TIMEOUT)
 
+    def write_together(self, operation: Callable[[Connection, Sequence[T]], None], item: T) -> None:
+        """As `write`, of ``operation(connection, items)``: the items of all who wait for the same commit are one call.
+
+        Raises as `write` does.
+        """
+        self._writer.write_together(operation, item, timeout=WRITE_TIMEOUT)
+
     def read(self, operation: Callable[Concatenate[Connection, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """The value of ``operation(connection, …)``, which changes nothing. Raises `StoreUnavailable`."""
+        began = time.monotonic()
         try:
-            with self._engine.connect() as connection:
-                return operation(connection, *args, **kwargs)
+            return self._read(operation, *args, **kwargs)
         except SQLAlchemyError as error:
-            raise StoreUnavailable(f"the store refuses to read: {error.__cause__ or error}") from error
+            broke_at_once = getattr(error, "connection_invalidated", False) and time.monotonic() - began < AT_ONCE
+            if not broke_at_once:
+                raise _unreadable(error) from error
+        # A connection that lay idle while the database was restarted says nothing about the database as it is now.
+        try:
+            return self._read(operation, *args, **kwargs)
+        except SQLAlchemyError as error:
+            raise _unreadable(error) from error
+
+    def _read(self, operation: Callable[Concatenate[Connection, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self._backend.reading.connect() as connection:
+            return operation(connection, *args, **kwargs)
+
+    def now(self) -> float:
+        """Its clock, in seconds since the epoch. Raises `StoreUnavailable`."""
+        return self.place.clock() if isinstance(self.place, SqliteFile) else self.read(clock.now)
 
     def tell(self, wanted: Wanted) -> None:
         """From now on, what people want to know is written as notices beside what it tells."""
@@ -78,14 +107,15 @@ class Store:
         return self._writer.problem()
 
     def try_to_write(self) -> None:
-        """Writes a page that says nothing, so that `problem` tells what is so now. Raises `StoreUnavailable`."""
-        self.write(lambda connection: connection.exec_driver_sql("PRAGMA user_version = 0"))
+        """Writes what says nothing, so that `problem` tells what is so now. Raises `StoreUnavailable`."""
+        self.write(
+            lambda connection: connection.exec_driver_sql("UPDATE alembic_version SET version_num = version_num")
+        )
 
     def close(self) -> None:
-        """Commits what waits, then lets go of the file."""
+        """Commits what waits, then lets go of the database."""
         self._writer.close()
-        self._engine.dispose()
-        os.close(self._lock_file)
+        self._backend.close()
 
     def __enter__(self) -> Self:
         return self
@@ -94,49 +124,48 @@ class Store:
         self.close()
 
 
-def _lock(path: Path) -> int:
-    """Starting takes over every open run, so two processes on one file would run the same steps twice."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StoreUnavailable(f"{path} cannot be opened: {error.strerror}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        holder = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
-        os.close(descriptor)
-        raise StoreInUse(f"{path.with_suffix('')} is in use by process {holder or 'unknown'}") from error
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-    return descriptor
+def _unreadable(error: SQLAlchemyError) -> StoreUnavailable:
+    return StoreUnavailable(f"the store refuses to read: {words_of(error)}")
 
 
-def _sqlite(path: Path, clock: Clock, *, durable: bool) -> Engine:
-    engine = create_engine(
-        f"sqlite:///{path}",
-        connect_args={"timeout": WRITE_TIMEOUT, "isolation_level": None},
-        execution_options={OPTION: clock},
-    )
-
-    @event.listens_for(engine, "connect")
-    def settings(connection: Any, _: object) -> None:  # noqa: ANN401 - the driver's own connection
-        # FULL: what was answered 202 survives a power cut, not only a crash.
-        for pragma in ("journal_mode=WAL", f"synchronous={'FULL' if durable else 'OFF'}", "foreign_keys=ON"):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        # The driver leaves transactions to us (isolation_level None). Only the writer thread writes, so a
-        # deferred begin can never fail half-way for want of the write lock.
-        connection.exec_driver_sql("BEGIN")
-
-    return engine
+def _opened(place: Place) -> Backend:
+    return Postgresql(place) if isinstance(place, PostgresqlServer) else Sqlite(place)
 
 
-def _migrate(engine: Engine) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
-    with engine.begin() as connection:
+def _migrate_patiently(place: Place, backend: Backend) -> None:
+    """Raises `StoreUnavailable`."""
+    give_up = time.monotonic() + (0.0 if backend.exclusive else OPEN_WITHIN)
+    while True:
+        try:
+            _migrate(backend)
+        except CommandError as error:
+            raise StoreUnavailable(
+                f"{place} cannot be opened: a newer version wrote it, and this one knows its schema only up to "
+                f"{newest()} ({error})"
+            ) from error
+        except (SQLAlchemyError, OSError) as error:
+            words = words_of(error) if isinstance(error, SQLAlchemyError) else error
+            if time.monotonic() > give_up:
+                raise StoreUnavailable(f"{place} cannot be opened: {words}") from error
+            log.warning("store_is_waited_for", store=str(place), reason=str(words))
+            time.sleep(OPEN_PAUSE)
+        else:
+            return
+
+
+def _migrate(backend: Backend) -> None:
+    config = _migrations()
+    with backend.engine.begin() as connection:
+        backend.begin_migrating(connection)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def _migrations() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+    return config
+
+
+def newest() -> str | None:
+    return ScriptDirectory.from_config(_migrations()).get_current_head()

@@ -8,10 +8,10 @@ from typing import Final
 from sqlalchemy import Connection, and_, bindparam, distinct, func, insert, select, update
 
 from ballast_remediator.contract import EXECUTING, FINAL, Alert, RunState, Stop, StopKind, Target
-from ballast_remediator.store import clock, heartbeats, shadow, stops
+from ballast_remediator.store import clock, heartbeats, replicas, shadow, stops
 from ballast_remediator.store.audit import append
 from ballast_remediator.store.records import Notification
-from ballast_remediator.store.runs import transition
+from ballast_remediator.store.runs import Fenced, transition
 from ballast_remediator.store.schema import notifications, run_alerts, runs
 from ballast_remediator.store.schema import stops as stops_table
 from kube_ballast.analysis.words import duration
@@ -54,9 +54,20 @@ class Finding:
     heartbeat: str | None = None
 
 
-def accept(connection: Connection, body: bytes, source: str) -> None:
-    """Keeps a notification as it came. After this commit it is answered 202."""
-    connection.execute(_ACCEPT, {"received_at": clock.now(connection), "source": source, "body": body})
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One POST: its body as it came, and whose token it showed."""
+
+    body: bytes
+    source: str
+
+
+def accept(connection: Connection, arrivals: Sequence[Arrival]) -> None:
+    """Keeps notifications as they came. After this commit they are answered 202."""
+    now = clock.now(connection)
+    connection.execute(
+        _ACCEPT, [{"received_at": now, "source": arrival.source, "body": arrival.body} for arrival in arrivals]
+    )
 
 
 BATCH: Final = 128
@@ -89,12 +100,18 @@ def file(
     *,
     brake: Brake,
     reopen_after: float,
+    filer: str | None = None,
 ) -> None:
     """Opens a run for each new firing target, attaches the rest to the open ones, and marks ``batch`` filed.
+
+    ``filer`` is the replica that does it, None where nobody shares the store. Raises `Fenced` when it is not its duty
+    any more: another one files the same.
 
     A run that follows another one of its target within ``reopen_after`` seconds is opened, and looked at only then:
     an alert that flaps costs one run each time, and none is lost.
     """
+    if filer is not None and replicas.on_duty(connection, replicas.INTAKE) != filer:
+        raise Fenced(f"replica {filer} does not file any more")
     filing = _Filing(connection, brake, reopen_after)
     for finding in findings:
         if finding.heartbeat is not None:

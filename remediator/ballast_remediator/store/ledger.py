@@ -139,20 +139,29 @@ def _held(connection: Connection, request: ClaimRequest) -> str | None:
 
 
 def claim(
-    connection: Connection, request: ClaimRequest, plan: Plan, guards: Sequence[LedgerGuard], host: Host
+    connection: Connection,
+    request: ClaimRequest,
+    plan: Plan,
+    guards: Sequence[LedgerGuard],
+    host: Host,
+    *,
+    owner: str | None = None,
 ) -> int | Answer:
     """Takes a queued run and its locks, or says which ledger guard forbids it and puts the run off.
 
-    Returns the fencing token that every later write of this run has to show.
+    ``owner`` is the replica that had taken the run when it was looked at. Returns the fencing token that every later
+    write of this run has to show.
 
     Raises:
         NotPossible: the run is not queued any more, or its approval is for another plan, has lapsed or was taken back.
     """
     run = connection.execute(
-        select(runs.c.state, runs.c.approved_hash, runs.c.token, runs.c.expires_at, runs.c.preapproved_by).where(
-            runs.c.id == request.run_id
-        )
+        select(
+            runs.c.state, runs.c.approved_hash, runs.c.token, runs.c.expires_at, runs.c.preapproved_by, runs.c.owner
+        ).where(runs.c.id == request.run_id)
     ).one()
+    if run.owner != owner:
+        raise NotPossible(f"run {request.run_id} is another replica's now")
     if run.state != RunState.QUEUED or run.approved_hash != request.plan_hash:
         raise NotPossible(f"run {request.run_id} is {run.state} and not approved for this plan")
     if run.expires_at is not None and run.expires_at <= clock.now(connection):

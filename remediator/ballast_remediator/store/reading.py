@@ -1,5 +1,6 @@
 """What can be asked of the store."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, case, func, or_, select
@@ -24,17 +25,27 @@ def recent_runs(connection: Connection, *, limit: int, state: RunState | None = 
     return tuple(_run(row) for row in connection.execute(query))
 
 
-def due(connection: Connection, *, furthest: float, limit: int) -> tuple[tuple[str, RunState], ...]:
-    """Ids and states of the open runs that are due, longest first; of those that wait for approval, what has lapsed.
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A run that may be moved on now."""
+
+    id: str
+    state: RunState
+    owner: str | None
+
+
+def due(connection: Connection, *, replica: str | None, furthest: float, limit: int) -> tuple[Due, ...]:
+    """The open runs that are due and nobody else's, longest first; of those that wait for approval, what has lapsed.
 
     What is put off by more than ``furthest`` seconds is due as well: the clock was set back.
     """
     now = clock.now(connection)
     waiting = runs.c.state == RunState.AWAITING_APPROVAL
     query = (
-        select(runs.c.id, runs.c.state)
+        select(runs.c.id, runs.c.state, runs.c.owner)
         .where(
             runs.c.finished_at.is_(None),
+            or_(runs.c.owner.is_(None), runs.c.owner == replica),
             case(
                 (waiting, runs.c.expires_at <= now),
                 else_=or_(runs.c.due_at <= now, runs.c.due_at > now + furthest),
@@ -43,7 +54,7 @@ def due(connection: Connection, *, furthest: float, limit: int) -> tuple[tuple[s
         .order_by(runs.c.due_at)
         .limit(limit)
     )
-    return tuple((row.id, RunState(row.state)) for row in connection.execute(query))
+    return tuple(Due(row.id, RunState(row.state), row.owner) for row in connection.execute(query))
 
 
 def open_run(connection: Connection, target: Target) -> Run | None:
@@ -122,6 +133,7 @@ def _run(row: Row[Any]) -> Run:
         approved_hash=row.approved_hash,
         acknowledged=frozenset(row.acknowledged),
         token=row.token,
+        owner=row.owner,
         created_at=row.created_at,
         updated_at=row.updated_at,
         due_at=row.due_at,

@@ -33,6 +33,8 @@ class Run:
     approved_hash: str | None
     acknowledged: frozenset[str]
     token: int
+    owner: str | None
+    """The replica that works on it."""
     created_at: float
     updated_at: float
     due_at: float

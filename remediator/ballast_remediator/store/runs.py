@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, func, select, true, update
+from sqlalchemy import Connection, and_, bindparam, delete, exists, func, select, true, update
 
 from ballast_remediator.contract import (
     FINAL,
@@ -64,7 +64,7 @@ def transition(
         **changes,
     }
     if to in FINAL:
-        values["finished_at"] = now
+        values |= {"finished_at": now, "owner": None}
         if to is not RunState.OUTCOME_UNKNOWN:  # what it began may still go on: `resolve` frees them
             free_locks(connection, run_id)
     if to is RunState.PLANNING:
@@ -177,18 +177,18 @@ def in_force(connection: Connection, preapproved_by: Sequence[str]) -> None:
         raise NotPossible(f"the pre-approval {', '.join(sorted(gone))} is not in force any more")
 
 
-def begin_anew(connection: Connection, run_id: str) -> None:
-    """Back to planning, for a run whose process died before its first step: nothing was done."""
-    token = int(connection.execute(select(runs.c.token).where(runs.c.id == run_id)).scalar_one()) + 1
+def begin_anew(connection: Connection, run_id: str, *, owner: str | None = None) -> None:
+    """Back to planning, for a run whose process died before its first step: nothing was done. Raises `NotPossible`."""
+    token = _next_token(connection, run_id, owner)
     free_locks(connection, run_id)
     connection.execute(delete(steps).where(steps.c.run_id == run_id))
     words = "the process that claimed it is gone, and no step had begun: it is judged anew"
     transition(connection, run_id, RunState.PLANNING, words=words, token=token, started_at=None)
 
 
-def take_over(connection: Connection, run_id: str) -> int:
-    """After a restart: a new fencing token for a run whose process died."""
-    token = int(connection.execute(select(runs.c.token).where(runs.c.id == run_id)).scalar_one()) + 1
+def take_over(connection: Connection, run_id: str, *, owner: str | None = None) -> int:
+    """A new fencing token for a run whose process died, for the replica that took it. Raises `NotPossible`."""
+    token = _next_token(connection, run_id, owner)
     words = "the process that ran it is gone; what it began is looked at first"
     connection.execute(
         update(runs).where(runs.c.id == run_id).values(token=token, reason=words, updated_at=clock.now(connection))
@@ -204,16 +204,37 @@ def take_over(connection: Connection, run_id: str) -> int:
     return token
 
 
+_TOKEN: Final = select(runs.c.token).where(runs.c.id == bindparam("run_id_"))
+_MINE: Final = exists().where(runs.c.id == bindparam("run_id_"), runs.c.token == bindparam("token_"))
+_STEP: Final = and_(steps.c.run_id == bindparam("run_id_"), steps.c.ordinal == bindparam("ordinal_"), _MINE)
+# The fence is part of the statement: one question to the database, and no moment between the look and the change.
+_INTEND: Final = (
+    update(steps)
+    .where(_STEP)
+    .values(intended_at=func.coalesce(steps.c.intended_at, bindparam("now_")), attempts=steps.c.attempts + 1)
+    .returning(steps.c.words, steps.c.attempts, steps.c.kind, steps.c.target)
+)
+_CHECKPOINT: Final = (
+    update(steps)
+    .where(_STEP)
+    .values(done_at=bindparam("now_"), result=bindparam("words_"), facts=bindparam("facts_", type_=steps.c.facts.type))
+    .returning(steps.c.kind, steps.c.target)
+)
+
+
+def _next_token(connection: Connection, run_id: str, owner: str | None) -> int:
+    run = connection.execute(select(runs.c.token, runs.c.owner).where(runs.c.id == run_id)).one()
+    if run.owner != owner:
+        raise NotPossible(f"run {run_id} is another replica's now")
+    return int(run.token) + 1
+
+
 def intend(connection: Connection, run_id: str, token: int, ordinal: int) -> int:
-    """Writes down that a step's act begins, before it does. Returns which attempt this is, from 1."""
-    _own(connection, run_id, token)
-    this = (steps.c.run_id == run_id) & (steps.c.ordinal == ordinal)
-    connection.execute(
-        update(steps)
-        .where(this)
-        .values(intended_at=func.coalesce(steps.c.intended_at, clock.now(connection)), attempts=steps.c.attempts + 1)
-    )
-    step = connection.execute(select(steps.c.words, steps.c.attempts, steps.c.kind, steps.c.target).where(this)).one()
+    """Writes down that a step's act begins, before it does. Returns which attempt this is, from 1. Raises `Fenced`."""
+    this = {"run_id_": run_id, "token_": token, "ordinal_": ordinal, "now_": clock.now(connection)}
+    step = connection.execute(_INTEND, this).one_or_none()
+    if step is None:
+        raise Fenced(f"run {run_id} was taken over")
     append(
         connection,
         run_id=run_id,
@@ -227,31 +248,30 @@ def intend(connection: Connection, run_id: str, token: int, ordinal: int) -> int
 
 def checkpoint(connection: Connection, run_id: str, token: int, ordinal: int, done: Done) -> None:
     """Writes down that a step is done. Raises `Fenced`."""
-    _own(connection, run_id, token)
-    this = (steps.c.run_id == run_id) & (steps.c.ordinal == ordinal)
-    connection.execute(
-        update(steps).where(this).values(done_at=clock.now(connection), result=done.words, facts=dict(done.facts))
-    )
-    step = connection.execute(select(steps.c.kind, steps.c.target).where(this)).one()
+    facts = dict(done.facts)
+    this = {"run_id_": run_id, "token_": token, "ordinal_": ordinal, "now_": clock.now(connection)}
+    step = connection.execute(_CHECKPOINT, {**this, "words_": done.words, "facts_": facts}).one_or_none()
+    if step is None:
+        raise Fenced(f"run {run_id} was taken over")
     append(
         connection,
         run_id=run_id,
         event="step_done",
         actor=ENGINE,
         words=done.words,
-        data={"ordinal": ordinal, "kind": step.kind, "target": step.target, "token": token, "facts": dict(done.facts)},
+        data={"ordinal": ordinal, "kind": step.kind, "target": step.target, "token": token, "facts": facts},
     )
 
 
 def note(connection: Connection, run_id: str, token: int, words: str) -> None:
     """Adds to the run's audit. Raises `Fenced`."""
-    _own(connection, run_id, token)
+    own(connection, run_id, token)
     append(connection, run_id=run_id, event="note", actor=ENGINE, words=words)
 
 
 def advance(connection: Connection, run_id: str, token: int, to: RunState, words: str) -> None:
     """`transition` for the owner of a run that executes. Raises `Fenced`."""
-    _own(connection, run_id, token)
+    own(connection, run_id, token)
     transition(connection, run_id, to, words=words)
 
 
@@ -272,6 +292,7 @@ def free_locks(connection: Connection, run_id: str) -> None:
     )
 
 
-def _own(connection: Connection, run_id: str, token: int) -> None:
-    if connection.execute(select(runs.c.token).where(runs.c.id == run_id)).scalar() != token:
+def own(connection: Connection, run_id: str, token: int) -> None:
+    """Raises `Fenced` when somebody else owns the run by now."""
+    if connection.execute(_TOKEN, {"run_id_": run_id}).scalar() != token:
         raise Fenced(f"run {run_id} was taken over")

@@ -3,15 +3,20 @@
 SQLite has one writer at a time. With many threads beginning transactions of their own, its busy handler
 starves some of them (p99 above a second at 32 clients); behind one thread, as many writes as are waiting go
 into one transaction. One that fails takes no other with it: the group is then done again without it.
+
+On PostgreSQL the answer to a commit may get lost with the connection. Then the server is asked whether it committed,
+until it tells: nobody is told of a failure that was none.
 """
 
 import queue
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Engine
+import structlog
+from sqlalchemy import Connection
 from sqlalchemy.exc import (
     DataError,
     DBAPIError,
@@ -21,16 +26,21 @@ from sqlalchemy.exc import (
     SQLAlchemyError,
 )
 
+from ballast_remediator.store.places import Backend
+
 R = TypeVar("R")
+T = TypeVar("T")
 Operation = Callable[[Connection], R]
-_Waiting = tuple[Operation[Any], Future[Any]]
-_Attempt = Callable[[Connection, Operation[Any], Future[Any]], Callable[[], None]]
+Together = Callable[[Connection, Sequence[T]], None]
 
 GROUP: Final = 256
 """Writes per transaction at most, so that the first of them does not wait for the last for long."""
-
+ASK_AGAIN: Final = 0.5
+"""Seconds between two questions to the server whether it committed."""
 
 _OF_THE_OPERATION: Final = (IntegrityError, DataError, InterfaceError, ProgrammingError)
+
+log = structlog.get_logger()
 
 
 class StoreUnavailable(Exception):
@@ -46,11 +56,33 @@ class Undecided(StoreUnavailable):
         self.outcome = outcome
 
 
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """One write that somebody waits for; ``item`` is its part of a call that several share."""
+
+    operation: Operation[Any] | Together[Any]
+    future: Future[Any]
+    item: Any = None
+    shares: bool = False
+
+    def alone(self, connection: Connection) -> Any:  # noqa: ANN401 - whatever the operation gives
+        return self.operation(connection, (self.item,)) if self.shares else self.operation(connection)  # type: ignore[call-arg]
+
+
+class _Lost(Exception):
+    """The connection broke during the commit: only the server knows."""
+
+    def __init__(self, ticket: str, words: str, answers: Sequence[Callable[[], None]]) -> None:
+        super().__init__(words)
+        self.ticket = ticket
+        self.answers = answers
+
+
 class Writer:
     """Runs operations on one connection, in groups. ``write`` returns when its effect is on disk."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._closed = threading.Event()
         self._problem: str | None = None
@@ -67,10 +99,18 @@ class Writer:
             StoreUnavailable: it was not committed and will not be.
             Exception: whatever ``operation`` raised; its own writes are rolled back.
         """
+        future: Future[R] = Future()
+        return self._wait(_Waiting(operation, future), future, timeout)
+
+    def write_together(self, operation: Together[T], item: T, *, timeout: float) -> None:
+        """As `write`; ``operation(connection, items)`` is called once for the items of all in a group who share it."""
+        future: Future[None] = Future()
+        self._wait(_Waiting(operation, future, item, shares=True), future, timeout)
+
+    def _wait(self, waiting: _Waiting, future: Future[R], timeout: float) -> R:
         if self._closed.is_set():
             raise StoreUnavailable("the store is closed")
-        future: Future[R] = Future()
-        self._queue.put((operation, future))
+        self._queue.put(waiting)
         wait((future,), timeout)
         if future.cancel():
             self._problem = f"not written: its turn did not come within {timeout:g} s; the disk is slow or stuck"
@@ -104,7 +144,7 @@ class Writer:
                     break
                 group.append(following)
             # From here on nobody can withdraw a write: whoever waits for it has to wait for its outcome.
-            begun = [waiting for waiting in group if waiting[1].set_running_or_notify_cancel()]
+            begun = [waiting for waiting in group if waiting.future.set_running_or_notify_cancel()]
             if begun:
                 self._commit(begun)
 
@@ -114,51 +154,107 @@ class Writer:
                 answers = self._transaction(group, _bare)
             except _OperationFailed:
                 # Rare, so that the usual case need not pay for savepoints. Operations change nothing but the database.
-                answers = self._transaction(group, _in_savepoint)
+                answers = self._transaction(group, _in_savepoints)
+        except _Lost as lost:
+            self._problem = f"the connection broke during a commit: {lost}"
+            if not self._settled(lost.ticket):
+                self._refuse(group)
+                return
+            answers = lost.answers
         except SQLAlchemyError as error:
-            self._problem = f"the store refuses to write: {error.__cause__ or error}"
-            reason = StoreUnavailable(self._problem)
-            for _, future in group:
-                future.set_exception(reason)
-        else:
-            self._problem = None
-            for answer in answers:
-                answer()
+            self._problem = f"the store refuses to write: {words_of(error)}"
+            self._refuse(group)
+            return
+        self._problem = None
+        for answer in answers:
+            answer()
 
-    def _transaction(self, group: Sequence[_Waiting], attempt: _Attempt) -> list[Callable[[], None]]:
-        """Commits the group; returns what answers its callers."""
-        with self._engine.begin() as connection:
-            return [attempt(connection, operation, future) for operation, future in group]
+    def _refuse(self, group: Sequence[_Waiting]) -> None:
+        reason = StoreUnavailable(self._problem)
+        for waiting in group:
+            waiting.future.set_exception(reason)
+
+    def _transaction(self, group: Sequence[_Waiting], attempt: "_Attempt") -> Sequence[Callable[[], None]]:
+        """Commits the group; returns what answers its callers. Raises `_Lost`."""
+        ticket: str | None = None
+        answers: Sequence[Callable[[], None]] | None = None
+        try:
+            with self._backend.engine.begin() as connection:
+                ticket = self._backend.begin_writing(connection)
+                answers = attempt(connection, group)
+        except DBAPIError as error:
+            if ticket is None or answers is None or not error.connection_invalidated:
+                raise  # it had not come to the commit, or the commit was refused
+            raise _Lost(ticket, words_of(error), answers) from error
+        return answers
+
+    def _settled(self, ticket: str) -> bool:
+        """Whether the lost commit was one after all; asks until the server tells, or the store is closed."""
+        while True:
+            try:
+                return self._backend.committed(ticket)
+            except SQLAlchemyError as error:
+                log.warning("commit_in_doubt", reason=words_of(error))
+                if self._closed.wait(ASK_AGAIN):
+                    return False  # whoever waits ends with this process
 
 
 class _OperationFailed(Exception):
     """One operation of a group raised: the others have to be done again without it."""
 
 
-def _bare(connection: Connection, operation: Operation[R], future: Future[R]) -> Callable[[], None]:
+_Attempt = Callable[[Connection, Sequence[_Waiting]], Sequence[Callable[[], None]]]
+
+
+def _bare(connection: Connection, group: Sequence[_Waiting]) -> Sequence[Callable[[], None]]:
+    """All of them as they came; those that share a call in one, where the first of them stands."""
+    shared: dict[Any, list[_Waiting]] = {}
+    for waiting in group:
+        if waiting.shares:
+            shared.setdefault(waiting.operation, []).append(waiting)
+    answers: list[Callable[[], None]] = []
     try:
-        value = operation(connection)
+        for waiting in group:
+            value = None
+            if not waiting.shares:
+                value = waiting.alone(connection)
+            elif waiting.operation in shared:
+                waiting.operation(connection, [one.item for one in shared.pop(waiting.operation)])  # type: ignore[call-arg]
+            answers.append(_giving(waiting.future, value))
     except Exception as error:
         if _is_of_the_store(error):
             raise
         raise _OperationFailed from error
-    return lambda: future.set_result(value)
+    return answers
 
 
-def _in_savepoint(connection: Connection, operation: Operation[R], future: Future[R]) -> Callable[[], None]:
+def _in_savepoints(connection: Connection, group: Sequence[_Waiting]) -> Sequence[Callable[[], None]]:
+    return [_in_savepoint(connection, waiting) for waiting in group]
+
+
+def _in_savepoint(connection: Connection, waiting: _Waiting) -> Callable[[], None]:
     savepoint = connection.begin_nested()
     try:
-        value = operation(connection)
+        value = waiting.alone(connection)
     except Exception as error:
         if _is_of_the_store(error):
             raise  # nobody in the group is served
         savepoint.rollback()
         failure = error
-        return lambda: future.set_exception(failure)
+        return lambda: waiting.future.set_exception(failure)
     savepoint.commit()
+    return _giving(waiting.future, value)
+
+
+def _giving(future: Future[Any], value: object) -> Callable[[], None]:
     return lambda: future.set_result(value)
 
 
 def _is_of_the_store(error: Exception) -> bool:
     """The disk or the database is to blame, not the operation's own content."""
-    return isinstance(error, DBAPIError) and not isinstance(error, _OF_THE_OPERATION)
+    return isinstance(error, DBAPIError) and (error.connection_invalidated or not isinstance(error, _OF_THE_OPERATION))
+
+
+def words_of(error: SQLAlchemyError) -> str:
+    """What the database itself said, on one line."""
+    return " ".join(str(error.__cause__ or error).split())

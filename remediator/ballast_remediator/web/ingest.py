@@ -74,6 +74,6 @@ def deliver() -> Response:
             payload = notification.parse(body)
         except notification.Malformed as error:
             raise BadRequest(str(error)) from error
-        parts.store.write(inbox.accept, body, person())
+        parts.store.write_together(inbox.accept, inbox.Arrival(body, person()))
         parts.engine.wake()
     return answer(Accepted(alerts=len(payload.alerts), truncated=payload.truncated), HTTPStatus.ACCEPTED)

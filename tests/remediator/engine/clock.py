@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ballast_remediator.store.database import Store
+from ballast_remediator.store.places import SqliteFile
 from tests.remediator.engine.desk import Desk
 
 
@@ -25,7 +26,7 @@ class Clock:
 
     @contextmanager
     def store(self, folder: Path) -> Iterator[Store]:
-        with Store(folder / "remediator.db", clock=self.wall) as opened:
+        with Store(SqliteFile(folder / "remediator.db", self.wall)) as opened:
             yield opened
 
     def watched_by(self, desk: Desk) -> Desk:

@@ -175,7 +175,7 @@ class Desk:
         return False
 
     def receive(self, body: bytes | None = None) -> None:
-        self.store.write(inbox.accept, say() if body is None else body, "test")
+        self.store.write_together(inbox.accept, inbox.Arrival(say() if body is None else body, "test"))
 
     def file(self) -> None:
         """Makes runs of what was accepted."""
@@ -185,13 +185,13 @@ class Desk:
     def turn(self) -> None:
         """What the engine's threads do in one round, in this thread."""
         self.file()
-        due = self.store.read(reading.due, furthest=60.0, limit=256)
+        due = self.store.read(reading.due, replica=None, furthest=60.0, limit=256)
         for run in [run for run in reversed(self.runs()) if not run.final]:
             if run.state is not RunState.AWAITING_APPROVAL:
                 self.advance(run.id)
-        for run_id, state in due:
-            if state is RunState.AWAITING_APPROVAL:
-                self.engine._move(run_id, state)
+        for run in due:
+            if run.state is RunState.AWAITING_APPROVAL:
+                self.engine._move(run.id, run.state)
 
     def runs(self) -> tuple[Run, ...]:
         """The newest first."""

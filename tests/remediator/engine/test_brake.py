@@ -171,7 +171,7 @@ def test_after_the_release_counting_begins_anew(auto: Desk) -> None:
 def test_what_both_alertmanagers_of_a_pair_send_counts_once(auto: Desk) -> None:
     for sender in ("alertmanager-1", "alertmanager-2"):
         for target in TARGETS[:BELIEVABLE]:
-            auto.store.write(inbox.accept, say(target), sender)
+            auto.store.write_together(inbox.accept, inbox.Arrival(say(target), sender))
     # A replica label that nobody dropped gives the same alert another fingerprint.
     send(auto, *TARGETS[:BELIEVABLE], replica="b")
     let_it_run(auto)

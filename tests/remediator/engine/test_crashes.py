@@ -43,6 +43,8 @@ class Mortal:
 class MortalStore:
     """The same store for each life of the process."""
 
+    exclusive = True
+
     def __init__(self, store: Store, mortal: Mortal) -> None:
         self._store = store
         self._mortal = mortal
@@ -85,7 +87,7 @@ def lived(store: Store, runbook: Recording, points: list[int]) -> tuple[Run, int
     mortal = Mortal(points)
     dying(store, runbook, mortal)
     target = f"target-{next(TARGETS)}"
-    store.write(inbox.accept, say(target), "test")
+    store.write_together(inbox.accept, inbox.Arrival(say(target), "test"))
     for _ in range(len(points) + 1):
         desk = Desk(MortalStore(store, mortal), runbook)
         mortal.start()

@@ -12,6 +12,7 @@ from ballast_remediator.contract import Mode, RunState, StopKind
 from ballast_remediator.engine import followup
 from ballast_remediator.store import shadow, stops
 from ballast_remediator.store.database import Store
+from ballast_remediator.store.places import SqliteFile
 from ballast_remediator.store.records import Run
 from ballast_remediator.store.shadow import Later, Shadow
 from tests.remediator.chain import payload
@@ -40,7 +41,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def store(tmp_path: Path, clock: Clock) -> Iterator[Store]:
-    with Store(tmp_path / "remediator.db", clock=clock) as opened:
+    with Store(SqliteFile(tmp_path / "remediator.db", clock)) as opened:
         yield opened
 
 

@@ -38,7 +38,7 @@ def test_a_run_is_not_taken_over_by_a_runbook_that_nobody_reviewed(desk: Desk) -
     assert left.reason.startswith("under way, and left as it is: the source of recording is not the one that was rev")
     assert desk.runbook.effects == []
     assert desk.events(run)[-2:] == ["step_started", "waiting"]
-    assert changed.store.read(reading.due, furthest=60.0, limit=9) == ()
+    assert changed.store.read(reading.due, replica=None, furthest=60.0, limit=9) == ()
 
     again = Desk(desk.store, desk.runbook)
     assert again.until(RunState.SUCCEEDED).id == run.id
@@ -61,4 +61,4 @@ def test_a_clock_that_is_set_back_holds_up_nobody(desk: Desk) -> None:
     now = time.time()
     for ahead, moves in ((30.0, False), (3600.0, True)):
         put_into(desk.store, run, RunState.RECEIVED, due_at=now + ahead)
-        assert bool(desk.store.read(reading.due, furthest=60.0, limit=9)) is moves
+        assert bool(desk.store.read(reading.due, replica=None, furthest=60.0, limit=9)) is moves

@@ -34,7 +34,7 @@ STOPPED_BY = (Protection("token", "a token is needed", _take_out), guard(alert_i
 
 def happens(folder: Path) -> Outcome:
     config = make_site(folder).config
-    with Store(config.store.path) as store:
+    with Store(config.store.place) as store:
         web = create_app(config, engine=RecordingEngine(), store=store).test_client()
         answer = web.post(INGEST, data=say(cluster="production"))
         desk = Desk(store, clusters={"production": UNREACHABLE})

@@ -14,16 +14,21 @@ Source: https://aws.amazon.com/message/101925/
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection, select
 
 from ballast_remediator.contract import FINAL, RunState
-from ballast_remediator.store import runs
+from ballast_remediator.store import runs, schema
 from ballast_remediator.store.database import Store
 from tests.remediator.engine.desk import Desk, Recording
 from tests.remediator.incidents.incident import Outcome, Protection, told
 
 
 def _take_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "_own", lambda *_: None)
+    def same_token(connection: Connection, run_id: str, owner: str | None) -> int:
+        del owner
+        return int(connection.execute(select(schema.runs.c.token).where(schema.runs.c.id == run_id)).scalar_one())
+
+    monkeypatch.setattr(runs, "_next_token", same_token)
 
 
 STOPPED_BY = (Protection("fencing token", "taken_over: ", _take_out),)

@@ -14,14 +14,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from ballast_remediator.store import database
-from ballast_remediator.store.database import Store, StoreInUse
+from ballast_remediator.store import sqlite
+from ballast_remediator.store.database import Store
+from ballast_remediator.store.sqlite import StoreInUse
 from tests.remediator.engine.desk import Desk, Recording
 from tests.remediator.incidents.incident import Outcome, Protection, told
 
 
 def _take_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "fcntl", SimpleNamespace(flock=lambda *_: None, LOCK_EX=0, LOCK_NB=0))
+    monkeypatch.setattr(sqlite, "fcntl", SimpleNamespace(flock=lambda *_: None, LOCK_EX=0, LOCK_NB=0))
 
 
 STOPPED_BY = (Protection("one process for each store", "is in use by process", _take_out),)

@@ -6,9 +6,9 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import Connection, delete, insert, select, update
 
+from ballast_remediator.chain import GENESIS
 from ballast_remediator.contract import RunState, canonical
 from ballast_remediator.store import decisions, runs
-from ballast_remediator.store.audit import GENESIS
 from ballast_remediator.store.database import Store
 from ballast_remediator.store.schema import audit
 from tests.remediator.store.rows import opened, planned

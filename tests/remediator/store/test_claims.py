@@ -39,6 +39,7 @@ from ballast_remediator.guards.budget_is_left import allowance
 from ballast_remediator.store import decisions, inbox, ledger, reading, runs, stops
 from ballast_remediator.store.database import Store
 from ballast_remediator.store.ledger import Host
+from ballast_remediator.store.places import SqliteFile
 from ballast_remediator.store.schema import runs as table
 from tests.remediator.guards import book
 from tests.remediator.standing import NO_BRAKE
@@ -82,7 +83,7 @@ class Claims(RuleBasedStateMachine):
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
         self.wall, self.true = 1_800_000_000.0, 0.0
-        self.store = Store(Path(self.folder.name) / "remediator.db", clock=lambda: self.wall)
+        self.store = Store(SqliteFile(Path(self.folder.name) / "remediator.db", lambda: self.wall))
         self.surroundings = Surroundings(None, wall=lambda: self.wall, monotonic=lambda: self.true)
         self.queued: dict[str, ClaimRequest] = {}
         self.begun: dict[str, Begun] = {}

@@ -10,8 +10,9 @@ from sqlalchemy import Connection, create_engine, insert, text
 from sqlalchemy.exc import IntegrityError
 
 from ballast_remediator.store import inbox
-from ballast_remediator.store.database import Store, StoreInUse
+from ballast_remediator.store.database import Store
 from ballast_remediator.store.schema import metadata, runs
+from ballast_remediator.store.sqlite import StoreInUse
 from ballast_remediator.store.writer import StoreUnavailable
 
 OPEN = "import pathlib, sys; from ballast_remediator.store.database import Store; Store(pathlib.Path(sys.argv[1]))"
@@ -68,7 +69,7 @@ def test_settings_that_survive_a_power_cut(store: Store) -> None:
 
 
 def test_only_its_owner_may_read_what_alerts_say(store: Store, tmp_path: Path) -> None:
-    store.write(inbox.accept, b"kept", "test")
+    store.write_together(inbox.accept, inbox.Arrival(b"kept", "test"))
     assert {path.name for path in tmp_path.iterdir()} >= {"remediator.db", "remediator.db-wal", "remediator.db.lock"}
     for path in tmp_path.iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
@@ -77,7 +78,7 @@ def test_only_its_owner_may_read_what_alerts_say(store: Store, tmp_path: Path) -
 def test_what_was_written_is_there_after_reopening(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "remediator.db"
     with Store(path) as store:
-        store.write(inbox.accept, b"kept", "test")
+        store.write_together(inbox.accept, inbox.Arrival(b"kept", "test"))
     with Store(path) as store:
         assert [one.body for one in store.read(inbox.unfiled)] == [b"kept"]
 
@@ -125,7 +126,7 @@ def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
 def test_nobody_else_may_read_what_it_holds(tmp_path: Path) -> None:
     path = tmp_path / "remediator.db"
     with Store(path) as store:
-        store.write(inbox.accept, b"{}", "test")
+        store.write_together(inbox.accept, inbox.Arrival(b"{}", "test"))
         files = sorted(tmp_path.iterdir())
         assert {file.name for file in files} == {f"remediator.db{end}" for end in ("", ".lock", "-shm", "-wal")}
         assert {file.stat().st_mode & 0o777 for file in files} == {0o600}

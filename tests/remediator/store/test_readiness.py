@@ -22,7 +22,7 @@ def test_a_full_disk_is_told_until_a_write_succeeds(store: Store, tmp_path: Path
 
     event.listen(store._engine, "commit", refuse)
     with pytest.raises(StoreUnavailable):
-        store.write(inbox.accept, b"", "test")
+        store.write_together(inbox.accept, inbox.Arrival(b"", "test"))
     event.remove(store._engine, "commit", refuse)
 
     words = "the store refuses to write: the disk is full"
@@ -33,6 +33,6 @@ def test_a_full_disk_is_told_until_a_write_succeeds(store: Store, tmp_path: Path
     assert "ballast_remediator_store_up 0.0" in client.get("/metrics").text
 
     engine.trouble = None
-    store.write(inbox.accept, b"", "test")
+    store.write_together(inbox.accept, inbox.Arrival(b"", "test"))
     assert client.get("/readyz").status_code == 200
     assert "ballast_remediator_store_up 1.0" in client.get("/metrics").text

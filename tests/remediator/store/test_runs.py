@@ -203,7 +203,7 @@ def test_whoever_frees_a_lock_wakes_those_that_wait_for_it(store: Store) -> None
     token = claim(store, first)
     for other in others:
         assert isinstance(store.write(ledger.claim, request(other), PLAN, ALL, Host()), Answer)
-    assert [run_id for run_id, _ in store.read(reading.due, furthest=60.0, limit=9)] == [first.id]
+    assert [run.id for run in store.read(reading.due, replica=None, furthest=60.0, limit=9)] == [first.id]
     store.write(runs.advance, first.id, token, S.FAILED, "done")
-    woken = [run_id for run_id, _ in store.read(reading.due, furthest=60.0, limit=9)]
+    woken = [run.id for run in store.read(reading.due, replica=None, furthest=60.0, limit=9)]
     assert woken == [one.id for one in others[: runs.WOKEN]]

@@ -11,6 +11,7 @@ from ballast_remediator.engine.judging import LEDGER_GUARDS
 from ballast_remediator.store import ledger, stops
 from ballast_remediator.store.database import Store
 from ballast_remediator.store.ledger import Host
+from ballast_remediator.store.places import SqliteFile
 from ballast_remediator.store.runs import NotPossible
 from tests.remediator.guards import book
 from tests.remediator.guards.stopped import ELSEWHERE, SCOPES
@@ -41,7 +42,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def store(tmp_path: Path, clock: Clock) -> Iterator[Store]:
-    with Store(tmp_path / "remediator.db", clock=clock) as opened:
+    with Store(SqliteFile(tmp_path / "remediator.db", clock)) as opened:
         yield opened
 
 

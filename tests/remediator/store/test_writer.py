@@ -58,7 +58,7 @@ def together(store: Store, *calls: Callable[[], object]) -> list[object]:
 
 
 def accepting(store: Store, number: int) -> Callable[[], object]:
-    return lambda: store.write(inbox.accept, str(number).encode(), "test")
+    return lambda: store.write_together(inbox.accept, inbox.Arrival(str(number).encode(), "test"))
 
 
 def bad_value(connection: Connection) -> None:
@@ -74,13 +74,13 @@ def bad_key(connection: Connection) -> None:
 
 
 def bad_duplicate(connection: Connection) -> None:
-    inbox.accept(connection, b"half", "test")
+    inbox.accept(connection, [inbox.Arrival(b"half", "test")])
     connection.execute(text("insert into notifications (id, received_at, source, body) values (1, 0, '', '')"))
     connection.execute(text("insert into notifications (id, received_at, source, body) values (1, 0, '', '')"))
 
 
 def bad_state(connection: Connection) -> None:
-    inbox.accept(connection, b"half", "test")
+    inbox.accept(connection, [inbox.Arrival(b"half", "test")])
     runs.transition(connection, "nope", RunState.PLANNING, words="")
 
 
@@ -112,7 +112,7 @@ def test_a_commit_that_fails_is_nobodys_success(store: Store) -> None:
     assert [type(one) for one in outcomes] == [StoreUnavailable, StoreUnavailable]
     assert "the store refuses to write: the disk is gone" in str(outcomes[0])
     assert count(store) == 0
-    store.write(inbox.accept, b"later", "test")
+    store.write_together(inbox.accept, inbox.Arrival(b"later", "test"))
     assert count(store) == 1
 
 
@@ -128,19 +128,19 @@ def full_disk(limit: int) -> Iterator[None]:
 
 
 def test_a_full_disk_is_said_and_survived(store: Store, tmp_path: Path) -> None:
-    store.write(inbox.accept, b"before", "test")
+    store.write_together(inbox.accept, inbox.Arrival(b"before", "test"))
     size = (tmp_path / "remediator.db-wal").stat().st_size
     with full_disk(size + 1024), pytest.raises(StoreUnavailable, match="the store refuses to write: "):
-        store.write(inbox.accept, bytes(1024 * 1024), "test")
+        store.write_together(inbox.accept, inbox.Arrival(bytes(1024 * 1024), "test"))
     assert count(store) == 1
     assert (store.problem() or "").startswith("the store refuses to write: ")
-    store.write(inbox.accept, b"after", "test")
+    store.write_together(inbox.accept, inbox.Arrival(b"after", "test"))
     assert count(store) == 2
     assert store.problem() is None
 
 
 def test_what_is_written_to_see_whether_it_can_be_reaches_the_disk(store: Store, tmp_path: Path) -> None:
-    store.write(inbox.accept, b"before", "test")
+    store.write_together(inbox.accept, inbox.Arrival(b"before", "test"))
     size = (tmp_path / "remediator.db-wal").stat().st_size
     with full_disk(size + 1024):
         for _ in range(2):
@@ -162,7 +162,7 @@ def test_a_commit_that_does_not_come_is_waited_for_and_not_sent_again(store: Sto
     finally:
         release.set()
     assert eventually(again.value.outcome, retry=Undecided) is True
-    store.write(inbox.accept, b"later", "test")
+    store.write_together(inbox.accept, inbox.Arrival(b"later", "test"))
     assert store.problem() is None
 
 
@@ -178,12 +178,12 @@ def test_a_write_whose_turn_does_not_come_is_withdrawn(store: Store) -> None:
     try:
         assert begun.wait(10.0)
         with pytest.raises(StoreUnavailable, match=r"not written: its turn did not come within 0.05 s") as refused:
-            store._writer.write(lambda c: inbox.accept(c, b"withdrawn", "test"), timeout=0.05)
+            store._writer.write(lambda c: inbox.accept(c, [inbox.Arrival(b"withdrawn", "test")]), timeout=0.05)
     finally:
         release.set()
         holder.join(20.0)
     assert not isinstance(refused.value, Undecided)
-    store.write(inbox.accept, b"later", "test")
+    store.write_together(inbox.accept, inbox.Arrival(b"later", "test"))
     assert [one.body for one in store.read(inbox.unfiled)] == [b"later"]
 
 
@@ -197,7 +197,7 @@ def test_a_closed_store(tmp_path: Path) -> None:
     store = Store(tmp_path / "remediator.db")
     store.close()
     with pytest.raises(StoreUnavailable, match="the store is closed"):
-        store.write(inbox.accept, b"", "test")
+        store.write_together(inbox.accept, inbox.Arrival(b"", "test"))
 
 
 def test_what_waits_is_committed_by_a_close(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def engine() -> RecordingEngine:
 
 @pytest.fixture
 def store(site: Site) -> Iterator[Store]:
-    with Store(site.config.store.path) as opened:
+    with Store(site.config.store.place) as opened:
         yield opened
 
 

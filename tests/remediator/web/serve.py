@@ -43,7 +43,7 @@ class NoEngine:
 
 def service(file: str) -> wsgi.Service:
     config = configfile.load(Path(file), Config)
-    store = Store(config.store.path)
+    store = Store(config.store.place)
     app = create_app(config, engine=NoEngine(), store=store)
     admit = admission(app, body_bytes=config.limits.body_bytes)
     return wsgi.Service(app.wsgi_app, admit, store.close, refused=refusal(app))

@@ -139,7 +139,7 @@ def seed(store: Store, *, starts_at: float = 1e9, **planned: Any) -> str:
     """A run that waits for approval; ``planned`` goes to `runs.keep_plan`."""
     labels = {"alertname": "EtcdFreeSpaceNeeded", "etcd_cluster": "main"}
     alert = Alert("9e5f", labels, {}, firing=True, starts_at=starts_at)
-    store.write(inbox.accept, b"{}", "ingest")
+    store.write_together(inbox.accept, inbox.Arrival(b"{}", "ingest"))
     (notification,) = store.read(inbox.unfiled)
     store.write(inbox.file, [notification], [inbox.Finding(alert, TARGET)], brake=NO_BRAKE, reopen_after=1.0)
     (run,) = store.read(reading.recent_runs, limit=1)

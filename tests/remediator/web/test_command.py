@@ -72,7 +72,7 @@ def test_mistakes_in_tokens_and_policy_are_named_together(site: Site) -> None:
 
 
 def test_a_store_in_use_names_the_process(site: Site) -> None:
-    with Store(site.config.store.path):
+    with Store(site.config.store.place):
         code, said = run(site)
     assert code == 1
     assert f"is in use by process {os.getpid()}" in said
@@ -113,7 +113,7 @@ def test_it_works_files_what_it_takes_and_stops_in_order(
     _, logged = running.communicate(timeout=30)
     assert running.returncode == 0
     assert re.search(r'level=info event="the remediator stopped"', logged)
-    with Store(site.config.store.path):
+    with Store(site.config.store.place):
         pass  # it let go of the file
 
 
