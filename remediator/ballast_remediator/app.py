@@ -13,7 +13,10 @@ from ballast_remediator import policy, runbooks
 from ballast_remediator.config import Config
 from ballast_remediator.connections import Connections
 from ballast_remediator.engine import scheduler
+from ballast_remediator.engine.auditing import AuditCheck
+from ballast_remediator.engine.housekeeping import HOUSEKEEPING, Housekeeping
 from ballast_remediator.engine.notifying import Notifier, expected
+from ballast_remediator.engine.retaining import Retention
 from ballast_remediator.engine.witness import Monitored
 from ballast_remediator.metrics import Metrics
 from ballast_remediator.notices import Receiver
@@ -118,13 +121,22 @@ def service(config_file: Path) -> Service:
         heartbeat=config.heartbeat.alertname,
     )
     notifier = _notifier(config, store)
+    audit_check = AuditCheck(store)
+    housekeeping = Housekeeping(
+        store,
+        audit_check,
+        Retention(store, config.retention, policies),
+        on_duty=lambda: engine.membership.has_duty(HOUSEKEEPING),
+    )
     app = create_app(config, engine=engine, store=store)
     engine.start()
     notifier.start()
+    housekeeping.start()
     _log.info("the remediator works", version=__version__, store=str(config.store.place), listen=config.listen)
 
     def stop() -> None:
         notifier.stop(STOP_SECONDS)
+        housekeeping.stop(STOP_SECONDS)
         engine.stop(STOP_SECONDS)
         store.close()
         _log.info("the remediator stopped")

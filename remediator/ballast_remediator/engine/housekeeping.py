@@ -11,6 +11,8 @@ from ballast_remediator.store import verifying
 from ballast_remediator.store.database import Store
 from ballast_remediator.store.writer import StoreUnavailable
 
+HOUSEKEEPING: Final = "housekeeping"
+"""The duty of one replica."""
 PAUSE: Final = 0.2
 """Seconds between two turns while there is work."""
 IDLE: Final = 1.0
