@@ -156,3 +156,19 @@ class EtcdConfig(Model):
         if len(set(endpoints)) != len(endpoints):
             raise ValueError("the same endpoint stands twice")
         return members
+
+
+class KubernetesConfig(Model):
+    """How a cluster's apiserver is reached: a ``context`` of a kubeconfig, by default its current one.
+
+    Without a kubeconfig it is the cluster this runs in, with the rights of the pod's service account.
+    """
+
+    kubeconfig: FilePath | None = None
+    context: str | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _context_of_something(self) -> Self:
+        if self.context is not None and self.kubeconfig is None:
+            raise ValueError("context is one of a kubeconfig: name that too")
+        return self
