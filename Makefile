@@ -9,7 +9,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SUITE ?= all
-POINTS ?= 50
+POINTS ?= 1000
+STORE ?= both
+FROM ?= 1
 PICTURES := tools/pictures
 NPM = cd $(PICTURES) && npm --silent
 
@@ -45,7 +47,7 @@ check-generated: venv ## Fails, with the difference, when generated files are ou
 	@$(BIN)/python -m tools.proto --check
 
 .PHONY: e2e
-e2e: tools ## The demo's story asserted, and the remediator killed at 50 random moments
+e2e: tools ## The demo's story asserted, and the remediator under 30 faults on each store
 	@$(BIN)/pytest -m e2e -s
 
 # --- What measures, and what takes more than CI has ---
@@ -55,8 +57,8 @@ bench: tools ## Figures beside their targets (SUITE=all or one of benchmarks/)
 	@$(BIN)/python -m benchmarks $(SUITE)
 
 .PHONY: faults
-faults: tools ## Kill the remediator at random moments (POINTS=50 SEED=n)
-	@$(BIN)/python -m drills.faults.kill --points $(POINTS) $(if $(SEED),--seed $(SEED))
+faults: tools ## The remediator under faults (POINTS=1000 SEED=n STORE=sqlite|postgresql|both FROM=1)
+	@$(BIN)/python -m drills.faults --points $(POINTS) --first $(FROM) --store $(STORE) $(if $(SEED),--seed $(SEED))
 
 .PHONY: check-dashboards
 check-dashboards: $(PICTURES)/node_modules/.package-lock.json ## Dashboards against Grafana's schema; what draws them, checked (Node.js 20)

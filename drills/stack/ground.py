@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from drills.stack.disk import SmallDisk
 from drills.stack.guardian import Guardian
 from drills.stack.process import Component, Process
 
@@ -79,18 +80,27 @@ class Ground:
                 return path
         raise AssertionError("there is always a free number")
 
+    def small_disk(self, name: str, mib: int) -> SmallDisk:
+        """A disk of so many MiB, where this user may mount one; it ends with the ground."""
+        disk = SmallDisk.mounted(self.data(name), mib)
+        if disk.small:
+            self._guardian.unmount(disk.folder)
+        return disk
+
     def run(self, *components: Component) -> tuple[Process, ...]:
         """Start them together, then wait for each; raises `StackError` with the log's end."""
-        started = []
-        for component in components:
-            log = self.logs / f"{component.name}.log"
-            process = Process(component, log=log, guardian=self._guardian)
+        started = tuple(self.prepared(component) for component in components)
+        for process in started:
             process.start()
-            self._processes.append(process)
-            started.append(process)
         for process in started:
             process.wait_ready()
-        return tuple(started)
+        return started
+
+    def prepared(self, component: Component) -> Process:
+        """One that is started later, and ends with the ground."""
+        process = Process(component, log=self.logs / f"{component.name}.log", guardian=self._guardian)
+        self._processes.append(process)
+        return process
 
     def fail(self) -> None:
         """Say that something went wrong, so that the logs stay (unless they are not wanted)."""

@@ -1,8 +1,9 @@
 """The guardian: a small process that ends a stack's components when the stack's own process is gone.
 
-The stack writes lines to it: `+PID` (a process group was started), `-PID` (it ended), `keep` (leave the folder).
-When the pipe closes, for whatever reason, `kill -9` included, the guardian kills every group that is left and
-removes the folder. It lives in a session of its own, so that Ctrl-C on a terminal does not reach it.
+The stack writes lines to it: `+PID` (a process group was started), `-PID` (it ended), `/PATH` (a disk was mounted
+there), `keep` (leave the folder). When the pipe closes, for whatever reason, `kill -9` included, the guardian kills
+every group that is left, unmounts the disks and removes the folder. It lives in a session of its own, so that Ctrl-C
+on a terminal does not reach it.
 
 Chosen over `PR_SET_PDEATHSIG`, which fires when the starting *thread* ends, not the process, and does not reach
 the components' own children.
@@ -38,6 +39,10 @@ class Guardian:
         """The group has ended, its number may soon be somebody else's."""
         with contextlib.suppress(BrokenPipeError):  # a dead guardian must not stop the others' end
             self._say(f"-{group}")
+
+    def unmount(self, path: Path) -> None:
+        """In the end; `path` is absolute."""
+        self._say(str(path))
 
     def keep_folder(self) -> None:
         """Leave the folder where it is."""
@@ -78,16 +83,21 @@ def end(groups: set[int], *, within: float) -> None:
 def main() -> None:
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
-    folder, groups, keep = Path(sys.argv[1]), set[int](), False
+    folder, groups, disks, keep = Path(sys.argv[1]), set[int](), list[str](), False
     for line in sys.stdin:
         word = line.strip()
         if word == "keep":
             keep = True
+        elif word.startswith("/"):
+            disks.append(word)
         elif word.startswith("+"):
             groups.add(int(word[1:]))
         else:
             groups.discard(int(word[1:]))
     end(groups, within=5.0)
+    for disk in disks:
+        # Lazily: whoever still has a file open on it keeps that until it ends.
+        subprocess.run(("umount", "--lazy", disk), check=False, timeout=20)
     if not keep:
         shutil.rmtree(folder, ignore_errors=True)
 

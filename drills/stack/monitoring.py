@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, build_opener
 
@@ -112,13 +113,20 @@ def start_alertmanager(ground: Ground, *, config: str | Mapping[str, object]) ->
     return _alertmanagers(ground, config, [""])[0]
 
 
-def start_alertmanager_pair(ground: Ground, *, config: str | Mapping[str, object]) -> tuple[Service, Service]:
-    """Start a highly available pair; ready means that each has found the other."""
-    first, second = _alertmanagers(ground, config, [ground.address(), ground.address()])
+def start_alertmanager_pair(
+    ground: Ground, *, config: str | Mapping[str, object], flags: Mapping[str, str] | None = None
+) -> tuple[Service, Service]:
+    """Start a highly available pair; ready means that each has found the other. ``flags`` are without the dashes."""
+    first, second = _alertmanagers(ground, config, [ground.address(), ground.address()], flags or {})
     return first, second
 
 
-def _alertmanagers(ground: Ground, config: str | Mapping[str, object], gossip: Sequence[str]) -> tuple[Service, ...]:
+def _alertmanagers(
+    ground: Ground,
+    config: str | Mapping[str, object],
+    gossip: Sequence[str],
+    more: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[Service, ...]:
     components, urls = [], []
     for own in gossip:
         data_dir, address = ground.data("alertmanager"), ground.address()
@@ -132,6 +140,7 @@ def _alertmanagers(ground: Ground, config: str | Mapping[str, object], gossip: S
             "cluster.listen-address": own,
             "cluster.advertise-address": own or None,
             "cluster.gossip-interval": "50ms",  # ten of these, three times over, are waited for until it is ready
+            **more,
         }
         peers = tuple(f"--cluster.peer={other}" for other in gossip if other != own)
         components.append(

@@ -1,0 +1,182 @@
+"""Where the faults happen: a store, the replicas that share it, and what the generated runs leave behind."""
+
+import hashlib
+import json
+import os
+import secrets
+import signal
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from ballast_remediator.store.places import Place as StorePlace
+from ballast_remediator.store.places import PostgresqlServer, SqliteFile
+from drills.faults import sabotage
+from drills.faults.effects import FILE, REPLICA
+from drills.faults.generated import CLUSTER, GENERATED
+from drills.faults.points import LEASE, REPLICAS, StoreKind
+from drills.faults.real import Surroundings
+from drills.stack import Component, Postgresql, Process, Stack, http_probe
+from drills.stack.faketime import Clock
+from drills.stack.families import descendants
+from drills.stack.process import ROOT, VENV, StackError, tool
+
+ROLES: Final = ("ingest", "viewer", "admin")
+DISK_MIB: Final[Mapping[StoreKind, int]] = {StoreKind.SQLITE: 64, StoreKind.POSTGRESQL: 512}
+WIDE: Final = {"mode": "auto", "budget": {"runs": 1_000_000}, "cooldown": "1ms"}
+"""One target fails again and again: what holds this back in earnest is not what is tried here."""
+POLICY: Final = {
+    "rules": [
+        {"runbook": name, "match": {"cluster": CLUSTER}, **WIDE}
+        for name in ("etcd-free-space", *(kind.name for kind in GENERATED))
+    ],
+    "brake": {"targets": 1_000_000},
+}
+ENGINE: Final = {"lease": f"{LEASE:g}s", "reopen_after": "1ms", "planning_patience": "20s", "workers": 32}
+REAL: Final = {"compact_keep": "1s", "rearm_watch": "1s", "patience": "30s", "cluster_restored_within": "5s"}
+READY_WITHIN: Final = 60.0
+RESTART_SECONDS: Final = 0.3
+TRACED: Final = "openat,pwrite64,fdatasync,fsync,ftruncate"
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One remediator. ``traced`` is the same one under strace, on the same port; only one of both runs."""
+
+    number: int
+    url: str
+    process: Process
+    traced: Process
+    trace: Path
+    clock: Clock
+
+    def kill_worker(self) -> None:
+        """The supervisor then ends by itself."""
+        for pid in descendants(self.process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait(within=20.0)
+
+    def kill_supervisor(self) -> None:
+        """The kernel then kills the worker."""
+        if self.process.running:
+            os.kill(self.process.pid, signal.SIGKILL)
+        self.process.wait(within=20.0)
+
+    def bring_back(self) -> None:
+        """As a supervisor does: started again until it is ready. Raises `StackError` when it never is."""
+        self.process.resume()
+        give_up = time.monotonic() + READY_WITHIN
+        while True:
+            if not self.process.running:
+                self.process.stop()
+                self.process.start()
+            try:
+                self.process.wait_ready(READY_WITHIN)
+            except StackError:
+                if time.monotonic() > give_up:
+                    raise
+                time.sleep(RESTART_SECONDS)
+            else:
+                return
+
+
+class Place:
+    """One store with its replicas, and nobody else's."""
+
+    def __init__(
+        self,
+        stack: Stack,
+        kind: StoreKind,
+        *,
+        without: str = "",
+    ) -> None:
+        """``without`` names a safeguard that is taken out of the replicas."""
+        self.stack = stack
+        self.kind = kind
+        self.folder = stack.data("place")
+        self.effects = self.folder / "effects"
+        self.disk = stack.small_disk("disk", DISK_MIB[kind])
+        self.server_clock = Clock(self.folder / "server-clock")
+        self.server = self._postgresql() if kind is StoreKind.POSTGRESQL else None
+        self._credentials()
+        count = REPLICAS if kind is StoreKind.POSTGRESQL else 1
+        self.surroundings = Surroundings(stack)
+        self.replicas = tuple(self._replica(number, without) for number in range(count))
+
+    @property
+    def where(self) -> StorePlace:
+        """The store, for whoever judges it."""
+        if self.server is not None:
+            return PostgresqlServer(self.server.url, self.server.password_file)
+        return SqliteFile(self.disk.folder / "remediator.db")
+
+    def token(self, role: str) -> Path:
+        return self.folder / role
+
+    def _postgresql(self) -> Postgresql:
+        data = self.disk.folder / "postgresql"
+        data.mkdir(mode=0o700)
+        settings = {"max_wal_size": "64MB", "min_wal_size": "32MB"}
+        return self.stack.postgresql(data_dir=data, settings=settings, env=self.server_clock.environment)
+
+    def _credentials(self) -> None:
+        entries = []
+        for role in ROLES:
+            token = secrets.token_hex(32)
+            (self.folder / role).write_text(token)
+            entries.append({"name": role, "role": role, "sha256": hashlib.sha256(token.encode()).hexdigest()})
+        (self.folder / "tokens.yaml").write_text(json.dumps({"tokens": entries}))
+        (self.folder / "policy.yaml").write_text(json.dumps(POLICY))
+
+    def _replica(self, number: int, without: str) -> Replica:
+        address = self.stack.address()
+        config = self.folder / f"replica-{number}.yaml"
+        config.write_text(json.dumps(self._config(address), default=str))
+        clock = Clock(self.folder / f"clock-{number}")
+        component = Component(
+            name=f"{self.folder.name}-replica-{number}",
+            program=VENV / "python",
+            arguments=("-m", "drills.faults.program", "--config", str(config)),
+            ready=http_probe(f"http://{address}/readyz"),
+            ready_within=READY_WITHIN,
+            env={
+                "PYTHONPATH": str(ROOT),
+                FILE: str(self.effects),
+                REPLICA: str(number),
+                sabotage.WITHOUT: without,
+                **clock.environment,
+            },
+        )
+        trace = self.folder / f"trace-{number}"
+        traced = replace(
+            component,
+            name=f"{component.name}-traced",
+            program=tool("strace"),
+            arguments=(
+                *("--follow-forks", "--seccomp-bpf", "--decode-fds=path", "--string-limit=0", "--quiet=all"),
+                *("--signal=none", f"--trace={TRACED}", f"--output={trace}"),
+                *(str(component.program), *component.arguments),
+            ),
+        )
+        return Replica(
+            number, f"http://{address}", self.stack.run(component)[0], self.stack.prepared(traced), trace, clock
+        )
+
+    def _config(self, address: str) -> Mapping[str, object]:
+        store: Mapping[str, object] = {"path": self.disk.folder / "remediator.db"}
+        if self.server is not None:
+            store = {"postgresql": self.server.url, "password_file": self.server.password_file}
+        return {
+            "listen": address,
+            "store": store,
+            "tokens_file": self.folder / "tokens.yaml",
+            "policy_file": self.folder / "policy.yaml",
+            "snapshots": {"directory": self.folder / "snapshots"},
+            "clusters": {CLUSTER: self.surroundings.config()},
+            "runbooks": {"etcd-free-space": REAL},
+            "engine": ENGINE,
+        }

@@ -1,0 +1,60 @@
+"""Takes one safeguard out of the program it runs in, to see whether the fault script notices."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from ballast_remediator.contract import ClaimRequest
+from ballast_remediator.engine import execution, judging
+from ballast_remediator.store import runs
+from ballast_remediator.store.writer import StoreUnavailable
+
+WITHOUT: Final = "BALLAST_DRILL_WITHOUT"
+"""The variable of the environment that names the safeguard."""
+
+
+def put(place: object, name: str, value: object) -> None:
+    """Puts ``value`` in the place of what is called ``name`` there."""
+    assert hasattr(place, name), f"{place} has no {name} any more: this drill takes out nothing"
+    setattr(place, name, value)
+
+
+def fence() -> None:
+    """Whoever lost a run may go on with it."""
+
+    def anybody(*_: object) -> None:
+        return None
+
+    put(runs, "_own", anybody)
+
+
+def lock() -> None:
+    """No run holds what others need."""
+
+    def claim_request(**given: Any) -> ClaimRequest:  # noqa: ANN401 - whatever a request takes
+        request = ClaimRequest(**given)
+        alone = tuple(f"{request.run_id}/{name}" for name in request.locks)
+        return replace(request, locks=alone, domains=tuple(f"{request.run_id}/{name}" for name in request.domains))
+
+    put(judging, "ClaimRequest", claim_request)
+
+
+def retry() -> None:
+    """What the store does not take at once is let go of."""
+
+    def once(_: execution.Context, ask: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever is asked
+        try:
+            return ask()
+        except StoreUnavailable:
+            return None
+
+    put(execution.Context, "_patiently", once)
+
+
+SAFEGUARDS: Final[Mapping[str, Callable[[], None]]] = {each.__name__: each for each in (fence, lock, retry)}
+
+
+def take_out(name: str) -> None:
+    """Nothing for an empty name."""
+    if name:
+        SAFEGUARDS[name]()
