@@ -5,7 +5,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from drills.stack import Postgresql, Stack, postgresql
+from drills.stack import Postgresql, Stack
 from tests.drills.test_stack import alive
 from tests.waiting import eventually
 
@@ -77,7 +77,7 @@ def test_no_process_of_a_paused_one_is_left_behind() -> None:
 
 
 def test_the_package_s_own_serves_where_path_has_none(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgresql.shutil, "which", lambda _: None)
+    monkeypatch.setattr("shutil.which", lambda _: None)
     with connect(stack.postgresql()) as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
 
