@@ -1,6 +1,7 @@
 """Decides what is old enough to be dropped, and drops it portion by portion."""
 
 import time
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -31,8 +32,16 @@ log = structlog.get_logger()
 class Retention:
     """What is kept for how long."""
 
-    def __init__(self, store: Store, settings: RetentionSettings, policies: Policies) -> None:
+    def __init__(
+        self,
+        store: Store,
+        settings: RetentionSettings,
+        policies: Policies,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._store = store
+        self._monotonic = monotonic
         self._settings = settings
         self._policies = policies
         self._due = float("-inf")
@@ -43,9 +52,9 @@ class Retention:
     def turn(self) -> bool:
         """Drops one portion of what is due; whether there may be more of it. Raises `StoreUnavailable`."""
         if not self._left:
-            if time.monotonic() < self._due:
+            if self._monotonic() < self._due:
                 return False
-            self._due = time.monotonic() + EVERY
+            self._due = self._monotonic() + EVERY
             self._left = self._begun()
         if self._left:
             portion, before = self._left[0]
@@ -61,7 +70,7 @@ class Retention:
         now, leap = self._time()
         if leap > LEAP:
             log.warning("retention_waits", reason=f"the clock was set forward by {leap:.0f} s", seconds=REST)
-            self._due = time.monotonic() + REST
+            self._due = self._monotonic() + REST
             return []
         self._dropped = 0
         kept = max(self._settings.runs, looks_back(self._policies.current()))
@@ -70,7 +79,7 @@ class Retention:
 
     def _time(self) -> tuple[float, float]:
         """The store's clock, and by how many seconds it was set forward since the last time."""
-        before, self._clocks = self._clocks, (self._store.now(), time.monotonic())
+        before, self._clocks = self._clocks, (self._store.now(), self._monotonic())
         wall, monotonic = self._clocks
         return wall, 0.0 if before is None else (wall - before[0]) - (monotonic - before[1])
 
