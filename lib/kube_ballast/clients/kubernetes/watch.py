@@ -6,7 +6,7 @@ of changes".
 
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Final, Literal, TypeVar
 
 import msgspec
@@ -50,7 +50,7 @@ def follow(
     stop: threading.Event,
     list_timeout: float = 120.0,
     idle: float = IDLE_SECONDS,
-) -> Iterator[News[T]]:
+) -> Generator[News[T], None, None]:
     """What is there and what becomes of it, until ``stop`` is set; it never ends by itself and raises no ClientError.
 
     First, and again whenever the history asked for is gone (410), comes a `Listing`, as etcd has it: all that is
@@ -139,7 +139,9 @@ def _lines(response: Response, limit: Limit, idle: float) -> Iterator[bytes]:
             raise BadResponse(response.target, f"{response.request.what}: an event of more than {_LINE_BYTES} bytes")
         # What the caller did with the events does not count.
         response.extend(limit.renewed(idle))
-    if rest.strip():
+    if rest.strip() and not rest.lstrip().startswith(b"{"):
+        yield rest  # a proxy's page, for example: whoever reads it says so
+    elif rest.strip():
         raise Unavailable(response.target, f"{response.request.what}: the watch broke off within an event")
 
 
