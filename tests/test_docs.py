@@ -41,6 +41,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "Engine": remediator.EngineSettings,
     "Notices": remediator.NoticesConfig,
     "Heartbeat": remediator.HeartbeatConfig,
+    "Retention": remediator.RetentionSettings,
     "Limits": remediator.Limits,
     "Tokens": tokens.TokensFile,
     "Holder": tokens.Holder,

@@ -25,7 +25,7 @@ from kube_ballast.clients.remediator_types import Run, RunSummary
 from kube_ballast.config import HttpConfig, TLSFiles
 
 _EPILOG = """\b
-Exit codes (`ballastctl etcd space --help` tells its own):
+Exit codes (`etcd space`, `audit verify`, `backup` and `restore` tell their own):
   0  done
   1  the remediator says no, or the question was answered with no
   2  a mistake in the command line
