@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     ConfigDict,
@@ -31,8 +32,14 @@ MAX_TEXT: Final = 64 * 1024
 _SHOWN: Final = 3
 """How many mistakes of one payload are named; the rest are counted."""
 
-_Name = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME)]
-_Text = Annotated[str, StringConstraints(max_length=MAX_TEXT)]
+
+def _without_nul(value: str) -> str:
+    """PostgreSQL keeps no NUL in text, and one alert that carries it must not keep the others from being filed."""
+    return value.replace("\x00", "\ufffd")
+
+
+_Name = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME), AfterValidator(_without_nul)]
+_Text = Annotated[str, StringConstraints(max_length=MAX_TEXT), AfterValidator(_without_nul)]
 _Texts = Annotated[dict[_Name, _Text], Field(max_length=MAX_LABELS)]
 
 
@@ -63,7 +70,7 @@ class _WireAlert(_Wire):
     labels: _Texts
     annotations: _Texts = Field(default_factory=dict)
     starts_at: AwareDatetime
-    fingerprint: Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME)]
+    fingerprint: _Name
 
 
 class _HeldAlert(_WireAlert):

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import unquote
 
 from flask import g, request
 from werkzeug.datastructures import WWWAuthenticate
-from werkzeug.exceptions import Forbidden, Unauthorized
+from werkzeug.exceptions import BadRequest, Forbidden, Unauthorized
 
 from ballast_remediator.tokens import Holder, Right, Tokens
 from ballast_remediator.web.services import services
@@ -43,6 +44,8 @@ def authorize(tokens: Tokens, environ: Mapping[str, Any]) -> Holder | None:
 def before_request() -> None:
     """Holds the rule for every request of an application, unless admission has held it already."""
     environ = request.environ
+    if "\x00" in unquote(request.full_path):
+        raise BadRequest("NUL is no character of any name here")
     g.holder = environ[HOLDER] if HOLDER in environ else authorize(services().tokens, environ)
 
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol, cast
+from typing import Annotated, Any, Protocol, Self, cast
 
 from flask import Flask, Response, current_app
 from flask_openapi3.types import ResponseDict
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from ballast_remediator.config import Config
 from ballast_remediator.contract import Alert
@@ -106,6 +106,20 @@ class Decision(BaseModel):
     """What a person decides; a field that nobody reads is a mistake."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="after")
+    def _without_nul(self) -> Self:
+        if _has_nul(self.model_dump()):
+            raise ValueError("NUL is no character that the store keeps")
+        return self
+
+
+def _has_nul(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_has_nul, (*value, *value.values())))
+    if isinstance(value, list | tuple):
+        return any(map(_has_nul, value))
+    return isinstance(value, str) and "\x00" in value
 
 
 Reason = Annotated[

@@ -122,3 +122,11 @@ def test_another_version_is_told_from_a_custom_payload(payload: dict[str, Any], 
     reason = str(either(encoded({**payload, "version": version})))
     assert words in reason
     assert "custom `payload`" in reason
+
+
+def test_nul_which_postgresql_does_not_keep_becomes_the_replacement_character(payload: dict[str, Any]) -> None:
+    alert = payload["alerts"][0]
+    alert["labels"]["a\x00"] = "b\x00"
+    alert["fingerprint"] = "\x00"
+    (parsed,) = parse(json.dumps(payload).encode()).alerts
+    assert (parsed.labels["a\ufffd"], parsed.fingerprint) == ("b\ufffd", "\ufffd")

@@ -120,3 +120,16 @@ def test_without_a_store_a_stop_is_not_said_to_be_set(as_role: AsRole, store: St
     store._writer.close()
     answer = as_role("approver").post(STOPS, json=KILL)
     assert (answer.status_code, "Retry-After" in answer.headers) == (503, True)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (STOPS, {**KILL, "reason": "a\x00"}),
+        (STOPS, {**KILL, "target": "\x00"}),
+        (f"{STOPS}/%00/lift", {"reason": "over"}),
+    ],
+)
+def test_nul_is_refused_before_the_store_has_to(as_role: AsRole, path: str, body: dict[str, str]) -> None:
+    answer = as_role("approver").post(path, json=body)
+    assert (answer.status_code, "NUL is no character" in answer.text) == (400, True)
