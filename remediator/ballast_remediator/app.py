@@ -1,5 +1,7 @@
 """Puts the remediator together: the web application from its parts, and everything from a configuration."""
 
+from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
@@ -15,10 +17,11 @@ from ballast_remediator.connections import Connections
 from ballast_remediator.engine import scheduler
 from ballast_remediator.engine.auditing import AuditCheck
 from ballast_remediator.engine.housekeeping import HOUSEKEEPING, Housekeeping
-from ballast_remediator.engine.notifying import Notifier, expected
+from ballast_remediator.engine.notifying import UNSEEN_SHARE, Notifier, expected
 from ballast_remediator.engine.retaining import Retention
 from ballast_remediator.engine.witness import Monitored
 from ballast_remediator.metrics import Metrics
+from ballast_remediator.metrics_watched import Verified, Watched
 from ballast_remediator.notices import Receiver
 from ballast_remediator.runbooks import lock
 from ballast_remediator.store.database import Store
@@ -33,10 +36,20 @@ from kube_ballast.wsgi import Service
 STOP_SECONDS: Final = 8.0
 """For the engine to come to rest; the server kills the worker after ten."""
 
+NOTIFIER_STOP_SECONDS: Final = 1.0
+"""For a notice under way; after that it is sent again, under the same id, by whoever comes next."""
+
 _log = structlog.get_logger("ballast_remediator.app")
 
 
-def create_app(config: Config, *, engine: Engine, store: Store) -> Flask:
+def create_app(
+    config: Config,
+    *,
+    engine: Engine,
+    store: Store,
+    audit_check: Verified | None = None,
+    lease_held: Callable[[], bool] | None = None,
+) -> Flask:
     """The web application. It starts nothing. Raises ConfigError when the tokens file cannot be used."""
     tokens = Tokens(config.tokens_file)
     metrics = Metrics(
@@ -47,6 +60,14 @@ def create_app(config: Config, *, engine: Engine, store: Store) -> Flask:
         policy_problem=engine.policy_problem,
         policy_digest=engine.policy_digest,
         kill_switch_file=engine.kill_switch_file,
+        runbooks=engine.runbooks,
+        watched=Watched(
+            clusters=tuple(config.clusters),
+            expiring_within=config.engine.approval_expires * UNSEEN_SHARE,
+            notices=config.notices is not None,
+            audit=audit_check,
+            lease_held=lease_held,
+        ),
     )
     app = OpenAPI(
         "ballast_remediator",
@@ -78,12 +99,14 @@ def create_app(config: Config, *, engine: Engine, store: Store) -> Flask:
     return app
 
 
-def _notifier(config: Config, store: Store) -> Notifier:
-    """Who tells people; without a receiver nothing is kept to be told."""
+def _notifier(
+    config: Config, store: Store, *, on_duty: Callable[[], bool], audit_problem: Callable[[], str | None]
+) -> Notifier:
+    """Who tells people; without a receiver nothing is kept to be told. Who is on duty checks the audit, too."""
     if config.notices is not None:
         store.tell(Wanted(frozenset(config.notices.kinds), config.external_url))
     receiver = None if config.notices is None else Receiver(config.notices)
-    return Notifier(store, expected(config), receiver=receiver)
+    return Notifier(store, expected(config), receiver=receiver, on_duty=on_duty, audit_problem=audit_problem)
 
 
 def _document(app: OpenAPI) -> dict[str, Any]:
@@ -120,22 +143,19 @@ def service(config_file: Path) -> Service:
         may_decide=Tokens(config.tokens_file).may_decide,
         heartbeat=config.heartbeat.alertname,
     )
-    notifier = _notifier(config, store)
+    on_duty = partial(engine.membership.has_duty, HOUSEKEEPING)
     audit_check = AuditCheck(store)
-    housekeeping = Housekeeping(
-        store,
-        audit_check,
-        Retention(store, config.retention, policies),
-        on_duty=lambda: engine.membership.has_duty(HOUSEKEEPING),
-    )
-    app = create_app(config, engine=engine, store=store)
+    housekeeping = Housekeeping(store, audit_check, Retention(store, config.retention, policies), on_duty=on_duty)
+    notifier = _notifier(config, store, on_duty=on_duty, audit_problem=lambda: audit_check.problem)
+    lease_held = None if store.exclusive else (lambda: engine.membership.assurance()())
+    app = create_app(config, engine=engine, store=store, audit_check=audit_check, lease_held=lease_held)
     engine.start()
     notifier.start()
     housekeeping.start()
     _log.info("the remediator works", version=__version__, store=str(config.store.place), listen=config.listen)
 
     def stop() -> None:
-        notifier.stop(STOP_SECONDS)
+        notifier.stop(NOTIFIER_STOP_SECONDS)
         housekeeping.stop(STOP_SECONDS)
         engine.stop(STOP_SECONDS)
         store.close()

@@ -1,7 +1,8 @@
 """What the remediator says of itself. No label holds anything of an alert, so it is shown without credentials."""
 
+import os
 from collections import Counter as Counts
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
@@ -9,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from ballast_remediator.contract import StopKind
+from ballast_remediator.metrics_watched import OfRuns, OfWatched, Watched
 from ballast_remediator.store import reading, stops
 from ballast_remediator.store.database import Store
 from ballast_remediator.store.writer import StoreUnavailable
@@ -31,6 +33,8 @@ class Metrics:
         policy_problem: Callable[[], str | None],
         policy_digest: Callable[[], str],
         kill_switch_file: Callable[[], str | None],
+        runbooks: Callable[[], Collection[str]],
+        watched: Watched,
     ) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # each is a series nobody asks for
         self.registry = CollectorRegistry()
@@ -59,6 +63,15 @@ class Metrics:
         self.registry.register(_OnScrape(store, engine_problem, ignored_alerts, tokens_problem))
         self.registry.register(_OfPolicy(policy_problem, policy_digest))
         self.registry.register(_OfStops(store, kill_switch_file))
+        self.registry.register(OfRuns(store, runbooks))
+        self.registry.register(OfWatched(store, watched))
+        writes = Histogram(
+            "ballast_remediator_store_write_duration_seconds",
+            "From asking for a write to its commit being on disk, or to its failure.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        store.observe_writes(writes.observe)
 
     def refused(self, code: int) -> None:
         """One notification was answered with ``code``."""
@@ -100,18 +113,11 @@ class _OnScrape(Collector):
             value=float(self._tokens_problem() is None),
         )
         try:
-            counts = self._store.read(reading.counts)
             backlog = self._store.read(reading.backlog)
         except StoreUnavailable:
             yield _up(value=False)
             return
         yield _up(value=self._store.problem() is None)
-        runs = GaugeMetricFamily(
-            "ballast_remediator_runs", "Runs in the store, by runbook and state.", labels=["runbook", "state"]
-        )
-        for (runbook, state), count in sorted(counts.items()):
-            runs.add_metric([runbook, state], count)
-        yield runs
         yield GaugeMetricFamily(
             "ballast_remediator_notifications_unfiled", "Accepted notifications that became no run yet.", value=backlog
         )
@@ -152,10 +158,12 @@ class _OfStops(Collector):
 
     def collect(self) -> Iterator[Metric]:
         try:
-            found = Counts(stop.kind for stop in self._store.read(stops.in_force))
+            in_force = self._store.read(stops.in_force)
         except StoreUnavailable:
             return
-        found[StopKind.KILL_SWITCH] += self._kill_switch_file() is not None
+        file = self._kill_switch_file()
+        found = Counts(stop.kind for stop in in_force)
+        found[StopKind.KILL_SWITCH] += file is not None
         family = GaugeMetricFamily(
             "ballast_remediator_stops",
             "Stops in force, by kind; the kill switch's file counts as one.",
@@ -164,6 +172,24 @@ class _OfStops(Collector):
         for kind in StopKind:
             family.add_metric([kind], found[kind])
         yield family
+        since = GaugeMetricFamily(
+            "ballast_remediator_stops_endless_since_timestamp_seconds",
+            "When the oldest stop without an end was set, by kind, in seconds since the epoch.",
+            labels=["kind"],
+        )
+        endless = {stop.kind: stop.set_at for stop in reversed(in_force) if stop.until is None}
+        if file is not None and (made := _made(file)) is not None:
+            endless[StopKind.KILL_SWITCH] = min(made, endless.get(StopKind.KILL_SWITCH, made))
+        for kind, at in endless.items():
+            since.add_metric([kind], at)
+        yield since
+
+
+def _made(file: str) -> float | None:
+    try:
+        return os.lstat(file).st_mtime
+    except OSError:
+        return None
 
 
 def _up(*, value: bool) -> Metric:

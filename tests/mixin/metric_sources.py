@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 GOLDENS = ROOT / "tests" / "exporter" / "golden"
 CORE = ROOT / "exporters" / "ballast_exporter" / "core.py"
-REMEDIATOR = ROOT / "remediator" / "ballast_remediator" / "metrics.py"
+REMEDIATOR = sorted((ROOT / "remediator" / "ballast_remediator").glob("metrics*.py"))
 
 # Metrics of others, with the document that promises them.
 UPSTREAM = {
@@ -17,7 +17,11 @@ UPSTREAM = {
 
 def emitted() -> set[str]:
     """Names in the goldens of the collectors, and those that the exporter and the remediator give of themselves."""
-    names = {name for file in (CORE, REMEDIATOR) for name in re.findall(r"\"(ballast_[a-z_]+)\"", file.read_text())}
+    sources = [file.read_text() for file in (CORE, *REMEDIATOR)]
+    names = {name for text in sources for name in re.findall(r"\"(ballast_[a-z_]+)\"", text)}
+    for text in sources:
+        histograms = re.findall(r"Histogram\(\s*\"(ballast_[a-z_]+)\"", text)
+        names |= {f"{name}{suffix}" for name in histograms for suffix in ("_bucket", "_sum", "_count")}
     for golden in GOLDENS.glob("*.prom"):
         names |= set(re.findall(r"^# TYPE (\S+) ", golden.read_text(), flags=re.MULTILINE))
     return names

@@ -1,7 +1,8 @@
 """Opens the store, in the newest schema: one code path for both kinds of database."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Concatenate, Final, ParamSpec, Self, TypeVar
 
@@ -58,6 +59,7 @@ class Store:
             self._backend.close()
             raise
         self._writer = Writer(self._backend)
+        self._observe: Callable[[float], None] = lambda _: None
 
     def write(self, operation: Callable[Concatenate[Connection, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Commits ``operation(connection, …)`` durably and returns its value.
@@ -66,14 +68,16 @@ class Store:
             Undecided: it has begun and may still be committed; ``outcome`` of it waits for the same write.
             StoreUnavailable: it is not written.
         """
-        return self._writer.write(lambda connection: operation(connection, *args, **kwargs), timeout=WRITE_TIMEOUT)
+        with self._timed():
+            return self._writer.write(lambda connection: operation(connection, *args, **kwargs), timeout=WRITE_TIMEOUT)
 
     def write_together(self, operation: Callable[[Connection, Sequence[T]], None], item: T) -> None:
         """As `write`, of ``operation(connection, items)``: the items of all who wait for the same commit are one call.
 
         Raises as `write` does.
         """
-        self._writer.write_together(operation, item, timeout=WRITE_TIMEOUT)
+        with self._timed():
+            self._writer.write_together(operation, item, timeout=WRITE_TIMEOUT)
 
     def read(self, operation: Callable[Concatenate[Connection, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """The value of ``operation(connection, …)``, which changes nothing. Raises `StoreUnavailable`."""
@@ -98,9 +102,21 @@ class Store:
         """Its clock, in seconds since the epoch. Raises `StoreUnavailable`."""
         return self.place.clock() if isinstance(self.place, SqliteFile) else self.read(clock.now)
 
+    def observe_writes(self, observe: Callable[[float], None]) -> None:
+        """From now on, ``observe`` is given the seconds that each write took."""
+        self._observe = observe
+
     def tell(self, wanted: Wanted) -> None:
         """From now on, what people want to know is written as notices beside what it tells."""
         self._engine.update_execution_options(**{outbox.OPTION: wanted})
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._observe(time.monotonic() - began)
 
     def problem(self) -> str | None:
         """Why the last write failed, in words; None while writes succeed."""

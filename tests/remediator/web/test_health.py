@@ -4,8 +4,8 @@ import subprocess
 import pytest
 from flask import Flask
 
-from ballast_remediator.contract import StopKind
-from ballast_remediator.store import stops
+from ballast_remediator.contract import RunState, StopKind
+from ballast_remediator.store import heartbeats, runs, stops
 from ballast_remediator.store.database import Store
 from drills.stack.process import tool
 from tests.remediator.web.setting import RecordingEngine, Site
@@ -79,3 +79,49 @@ def test_metrics_count_stops_by_kind_with_the_kill_switch_file(
     over = store.write(stops.put, StopKind.HOLD, person="anna", reason="x", cluster="production", target="main")
     store.write(stops.lift, over.id, person="anna", reason="over")
     assert told() == {"kill_switch": "2.0", "brake": "0.0", "freeze": "2.0", "hold": "0.0"}
+
+
+def exposed(app: Flask) -> dict[str, float]:
+    text = app.test_client().get("/metrics").text
+    return {series: float(value) for series, value in re.findall(r"^(ballast_\S+) (\S+)$", text, re.MULTILINE)}
+
+
+def test_metrics_tell_of_the_work(app: Flask, store: Store, run_id: str) -> None:
+    before = exposed(app)
+    cancelled = 'ballast_remediator_runs_ended_total{runbook="etcd-free-space",state="cancelled"}'
+    assert before[cancelled] == 0
+    assert before["ballast_remediator_approvals_expiring"] == 0
+    assert before['ballast_remediator_oldest_open_run_age_seconds{state="awaiting_approval"}'] < 600
+    writes = "ballast_remediator_store_write_duration_seconds_count"
+    store.write(runs.transition, run_id, RunState.CANCELLED, words="rejected")
+    after = exposed(app)
+    assert after[cancelled] == 1
+    assert not any("oldest_open_run" in series for series in after)
+    assert after["ballast_remediator_audit_entries"] == before["ballast_remediator_audit_entries"] + 1
+    assert after[writes] == before[writes] + 1
+    assert exposed(app)[cancelled] == 1
+
+
+def test_metrics_tell_of_a_heartbeat_that_never_came(app: Flask, store: Store) -> None:
+    missing = 'ballast_remediator_heartbeat_missing{watched_cluster="production"}'
+    assert exposed(app)[missing] == 0
+    store.write(heartbeats.look, ("production",), alertname="Watchdog", since=store.now() - 901, absent_after=900.0)
+    assert exposed(app)[missing] == 1
+    assert not any("heartbeat_age" in series for series in exposed(app))
+    store.write(heartbeats.beat, "production")
+    told = exposed(app)
+    assert told[missing] == 0
+    assert told['ballast_remediator_heartbeat_age_seconds{watched_cluster="production"}'] < 600
+
+
+def test_metrics_tell_since_when_an_endless_stop_stands(app: Flask, store: Store) -> None:
+    for until in (None, store.now() + 600):
+        store.write(
+            stops.put, StopKind.HOLD, person="anna", reason="x", cluster="production", target="main", until=until
+        )
+    since = [series for series in exposed(app) if "endless_since" in series]
+    assert since == ['ballast_remediator_stops_endless_since_timestamp_seconds{kind="hold"}']
+
+
+def test_without_a_receiver_nothing_is_said_of_notices(app: Flask) -> None:
+    assert not any("notices" in series for series in exposed(app))
