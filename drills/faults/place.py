@@ -5,6 +5,7 @@ import json
 import os
 import secrets
 import signal
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -144,7 +145,7 @@ class Place:
             ready=http_probe(f"http://{address}/readyz"),
             ready_within=READY_WITHIN,
             env={
-                "PYTHONPATH": str(ROOT),
+                "PYTHONPATH": os.pathsep.join((str(ROOT), *filter(None, sys.path))),  # from where this process has it
                 FILE: str(self.effects),
                 REPLICA: str(number),
                 sabotage.WITHOUT: without,

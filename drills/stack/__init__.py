@@ -20,6 +20,7 @@ from drills.stack.kubernetes import (
     start_kube_controller_manager,
     write_kubeconfig,
 )
+from drills.stack.kwok import Fleet, start_kwok
 from drills.stack.monitoring import (
     Scrape,
     Service,
@@ -38,6 +39,7 @@ __all__ = [
     "ControlPlane",
     "EtcdCluster",
     "EtcdMember",
+    "Fleet",
     "Ground",
     "Postgresql",
     "Probe",
@@ -64,5 +66,6 @@ class Stack(Ground):
     postgresql = start_postgresql
     kube_apiserver = start_kube_apiserver
     kube_controller_manager = start_kube_controller_manager
+    kwok = start_kwok
     exporter = start_exporter
     remediator = start_remediator

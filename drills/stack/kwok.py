@@ -1,0 +1,181 @@
+"""Fake nodes that renew their Leases as kubelets do, and fake pods that start at once."""
+
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Lock
+from typing import Final, TypeVar, cast
+
+import msgspec
+
+from drills.stack.ground import Ground, clean
+from drills.stack.kubernetes import ADMINS, ControlPlane
+from drills.stack.process import Component, Process, StackError, http_probe, tool
+from kube_ballast.clients.kubernetes import Collection, Kubernetes, PartialObjectMetadata
+from kube_ballast.config import KubernetesConfig
+
+T = TypeVar("T")
+END: Final = object()
+
+LEASE_SECONDS = 40
+"""As kubelets have it; they renew it every quarter of that."""
+STAGES = ("node/fast", "node/heartbeat-with-lease", "pod/fast")
+CONNECTIONS = 16
+CALL_SECONDS = 60.0
+LEASES_WITHIN_SECONDS = 180.0
+SMALLEST, STEP = 1_000, 1_000
+BUSIEST = 0.7
+MEASURED_SECONDS = 10.0
+
+NODES = Collection("/api/v1/nodes", PartialObjectMetadata, metadata_only=True)
+
+
+class LeaseSpec(msgspec.Struct, frozen=True, rename="camel"):
+    """The part of a Lease's spec that says that somebody is alive."""
+
+    renew_time: datetime | None = None
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """A Lease, without who it is."""
+
+    spec: LeaseSpec
+
+
+LEASES = Collection("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases", Lease)
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """kwok and its nodes: how many there are, and the share of the machine that was in use with them (0 to 1)."""
+
+    process: Process
+    nodes: int
+    busy: float
+
+
+def start_kwok(
+    ground: Ground,
+    kubernetes: ControlPlane,
+    *,
+    nodes: int,
+    fit: bool = False,
+    say: Callable[[str], object] = print,
+) -> Fleet:
+    """Start kwok and create nodes `node-00000` and so on; ready means that each has renewed its Lease since all exist.
+
+    Args:
+        ground: where it runs.
+        kubernetes: the cluster.
+        nodes: how many.
+        fit: whether to go down to 1,000 as long as more than 70 % of the machine is in use, by whomever.
+        say: is told how many there are.
+
+    Raises:
+        StackError: a Lease is not renewed in time.
+        ClientError: the apiserver does not take a node.
+    """
+    folder, address, program = ground.data("kwok"), ground.address(), tool("kwok")
+    arguments = {
+        "kubeconfig": str(kubernetes.kubeconfig("kwok", ADMINS)),
+        "manage-all-nodes": "true",
+        "node-lease-duration-seconds": str(LEASE_SECONDS),
+        "server-address": address,
+    }
+    stages = program.resolve().parent / "stage"
+    # Each folder also has a kustomization.yaml, which is no stage.
+    files = (file for stage in STAGES for file in sorted((stages / stage).glob("*-*.yaml")))
+    component = Component(
+        name=folder.name,
+        program=program,
+        arguments=(*clean(arguments), *(f"--config={file}" for file in files)),
+        ready=http_probe(f"http://{address}/healthz"),
+        ready_within=60.0,
+    )
+    process = ground.run(component)[0]
+    client = Kubernetes(KubernetesConfig(kubeconfig=kubernetes.admin), agent="ballast-stack")
+    create_all(client, NODES, (_node(number) for number in range(nodes)))
+    _await_leases(client, nodes)
+    busy = _busy(MEASURED_SECONDS)
+    while fit and busy > BUSIEST and nodes > SMALLEST:
+        fewer = max(SMALLEST, nodes - STEP)
+        _delete(client, range(fewer, nodes))
+        nodes, busy = fewer, _busy(MEASURED_SECONDS)
+    say(f"{nodes} fake nodes renew their Leases; {busy:.0%} of the machine is in use")
+    return Fleet(process, nodes, busy)
+
+
+def create_all(client: Kubernetes, collection: Collection[PartialObjectMetadata], items: Iterable[object]) -> None:
+    """Create objects over several connections, as fast as the apiserver takes them. Raises what `create` raises."""
+
+    def create(same: Kubernetes, item: object) -> None:
+        same.create(collection.path, item, PartialObjectMetadata, timeout=CALL_SECONDS)
+
+    _each(client, items, create)
+
+
+def _delete(client: Kubernetes, numbers: range) -> None:
+    def delete(same: Kubernetes, number: int) -> None:
+        # The Lease as well: without a controller manager nobody collects it.
+        for collection in (NODES, LEASES):
+            same.delete(f"{collection.path}/{_name(number)}", timeout=CALL_SECONDS)
+
+    _each(client, numbers, delete)
+
+
+def _each(client: Kubernetes, items: Iterable[T], act: Callable[[Kubernetes, T], None]) -> None:
+    """Do it to all, on `CONNECTIONS` threads with a connection each."""
+    source, lock = iter(items), Lock()
+
+    def work() -> None:
+        with client.kept() as same:
+            while True:
+                with lock:
+                    item = next(source, END)
+                if item is END:
+                    return
+                act(same, cast("T", item))
+
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        for done in [pool.submit(work) for _ in range(CONNECTIONS)]:
+            done.result()
+
+
+def _await_leases(client: Kubernetes, nodes: int) -> None:
+    begun = datetime.now(tz=UTC)
+    deadline = time.monotonic() + LEASES_WITHIN_SECONDS
+    while True:
+        leases = client.list(LEASES, timeout=CALL_SECONDS, resource_version="0").items
+        renewed = sum(lease.spec.renew_time is not None and lease.spec.renew_time > begun for lease in leases)
+        if renewed >= nodes:
+            return
+        if time.monotonic() >= deadline:
+            raise StackError(f"after {LEASES_WITHIN_SECONDS:g} s {renewed} of {nodes} nodes renewed their Leases")
+        time.sleep(1.0)
+
+
+def _node(number: int) -> dict[str, object]:
+    name = _name(number)
+    labels = {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "type": "kwok"}
+    return {"metadata": {"name": name, "labels": labels, "annotations": {"kwok.x-k8s.io/node": "fake"}}}
+
+
+def _name(number: int) -> str:
+    return f"node-{number:05d}"
+
+
+def _busy(seconds: float) -> float:
+    """The share of all processors' time that was used, by anything on this machine."""
+    before = _times()
+    time.sleep(seconds)
+    idle, total = (after - first for after, first in zip(_times(), before, strict=True))
+    return 1.0 - idle / total
+
+
+def _times() -> tuple[int, int]:
+    """Idle and total, in ticks: proc(5), /proc/stat."""
+    ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return ticks[3] + ticks[4], sum(ticks)
