@@ -3,8 +3,9 @@
     python -m tools.gobuild                   # what the end-to-end tests need
     python -m tools.gobuild kubernetes-1.33   # one module of tools/, here an older apiserver
 
-Run by `make tools-e2e` and `make tools-e2e MODULES=kubernetes-1.33`; needs Go. Binaries are kept in the user's cache under a digest of all that decides what they
-are, so that a second run, also in a fresh clone, finds everything built. Nothing is installed on the system.
+Run by `make tools-e2e` and `make tools-e2e MODULES=kubernetes-1.33`; needs Go. Binaries are kept in the user's cache
+under a digest of all that decides what they are, so that a second run, also in a fresh clone, finds everything built.
+Nothing is installed on the system.
 """
 
 import fcntl
@@ -80,13 +81,21 @@ def provide(module: GoModule) -> Path:
         for program in module.programs:
             build(module, program, fresh)
         if module.beside is not None:
-            source = json.loads(go("mod", "download", "-json", module.path, folder=module.folder, timeout=600))["Dir"]
-            shutil.copytree(
-                Path(source, module.beside), fresh / Path(module.beside).name, copy_function=shutil.copyfile
-            )
+            copy_yaml(module, module.beside, fresh)
         # Renamed when whole, so that neither a failed build nor an interrupted one leaves half of it.
         fresh.rename(kept)
     return kept
+
+
+def copy_yaml(module: GoModule, folder: str, into: Path) -> None:
+    """Copy the YAML files of the module's folder, under the folder's last name. Raises `GoError`."""
+    downloaded = json.loads(go("mod", "download", "-json", module.path, folder=module.folder, timeout=600))
+    source = Path(downloaded["Dir"], folder)
+    for file in source.rglob("*.yaml"):
+        target = into / source.name / file.relative_to(source)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Not its mode: Go's copies are read-only.
+        shutil.copyfile(file, target)
 
 
 def build(module: GoModule, program: GoProgram, into: Path) -> None:

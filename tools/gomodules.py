@@ -32,7 +32,7 @@ class GoModule:
         programs: what is built.
         replaces: whether it requires modules as v0.0.0 from folders beside it, as Kubernetes does.
         stamps: variables that get the version when they are linked, `{version}`, `{major}` and `{minor}` filled in.
-        beside: a folder of the module that belongs beside the programs.
+        beside: a folder of the module whose YAML files belong beside the programs.
         on_demand: whether it is built only when its folder is named.
     """
 
