@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from ballast_remediator.notification import MAX_ALERTS, MAX_LABELS, MAX_TEXT, Malformed, Payload, parse
 
-LABELS = st.dictionaries(st.text(min_size=1, max_size=20), st.text(max_size=50), max_size=5)
+WITHOUT_NUL = st.characters(exclude_characters="\0", exclude_categories=("Cs",))
+LABELS = st.dictionaries(st.text(WITHOUT_NUL, min_size=1, max_size=20), st.text(WITHOUT_NUL, max_size=50), max_size=5)
 ALERTS = st.fixed_dictionaries(
     {
         "status": st.sampled_from(["firing", "resolved"]),
