@@ -25,7 +25,7 @@ from ballast_remediator.store.schema import (
 
 RETENTION: Final = "retention"
 """Who did it, in the audit."""
-RUNS: Final = 50
+RUNS: Final = 25
 ROWS: Final = 200
 ENTRIES: Final = 500
 """Of the audit: each portion adds an entry of its own, so a portion is worth it only when it is whole."""
