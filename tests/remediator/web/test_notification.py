@@ -22,9 +22,9 @@ ALERTS = st.fixed_dictionaries(
 PAYLOADS = st.fixed_dictionaries(
     {
         "version": st.just("4"),
-        "receiver": st.text(max_size=20),
-        "groupKey": st.text(max_size=20),
-        "externalURL": st.text(max_size=20),
+        "receiver": st.text(WITHOUT_NUL, max_size=20),
+        "groupKey": st.text(WITHOUT_NUL, max_size=20),
+        "externalURL": st.text(WITHOUT_NUL, max_size=20),
         "truncatedAlerts": st.integers(0, 1000),
         "alerts": st.lists(ALERTS, max_size=4),
     },
