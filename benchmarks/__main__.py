@@ -3,10 +3,17 @@
 import sys
 from pathlib import Path
 
-from benchmarks import census, etcd, exporter, guards, ingest
+from benchmarks import apiserver, census, etcd, exporter, guards, ingest
 from benchmarks.report import Report
 
-SUITES = {"exporter": exporter.run, "ingest": ingest.run, "guards": guards.run, "census": census.run, "etcd": etcd.run}
+SUITES = {
+    "exporter": exporter.run,
+    "apiserver": apiserver.run,
+    "ingest": ingest.run,
+    "guards": guards.run,
+    "census": census.run,
+    "etcd": etcd.run,
+}
 FILE = Path("build/bench.jsonl")
 
 

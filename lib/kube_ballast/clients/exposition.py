@@ -36,13 +36,13 @@ class Sample:
     value: float
 
 
-class Filter:
-    """Takes a body in pieces of any size and gives the samples of ``names`` to ``take``, in the body's order.
+class Lines:
+    """Takes a body in pieces of any size and gives the lines of ``names`` to ``take``, in the body's order.
 
-    Holds one line and one piece at most. Both methods raise ValueError where a line cannot be read.
+    Holds one line and one piece at most. Both methods raise ValueError where a line is too long or not whole.
     """
 
-    def __init__(self, names: Iterable[str], take: Callable[[Sample], None]) -> None:
+    def __init__(self, names: Iterable[str], take: Callable[[bytes], None]) -> None:
         self._wanted = re.compile(rb"\n([ \t]*+" + _any_of(set(names)).encode() + rb"[ \t{][^\n]*+)")
         self._take = take
         self._rest = b"\n"
@@ -54,7 +54,7 @@ class Filter:
             lines, self._rest = self._rest + head, b"\n" + tail
             for line in self._wanted.findall(lines):
                 _check_length(line)
-                self._take(_sample(line.decode()))
+                self._take(line)
         else:
             self._rest += tail
         _check_length(self._rest)
@@ -63,6 +63,13 @@ class Filter:
         """The body's end. Half a line is an error: what is missing could be the end of a number."""
         if self._rest.strip() not in {b"", b"# EOF"}:
             raise ValueError(f"it breaks off in the middle of a line: {self._rest[1:201]!r}")
+
+
+class Filter(Lines):
+    """As ``Lines``, and gives samples. Raises ValueError also where a line cannot be read."""
+
+    def __init__(self, names: Iterable[str], take: Callable[[Sample], None]) -> None:
+        super().__init__(names, lambda line: take(_sample(line.decode())))
 
 
 def _any_of(words: set[str]) -> str:
