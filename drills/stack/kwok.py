@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ import msgspec
 from drills.stack.ground import Ground, clean
 from drills.stack.kubernetes import ADMINS, ControlPlane
 from drills.stack.process import Component, Process, StackError, http_probe, tool
+from kube_ballast.clients.errors import Conflict
 from kube_ballast.clients.kubernetes import Collection, Kubernetes, PartialObjectMetadata
 from kube_ballast.config import KubernetesConfig
 
@@ -119,9 +121,10 @@ def create_all(client: Kubernetes, collection: Collection[PartialObjectMetadata]
 
 def _delete(client: Kubernetes, numbers: range) -> None:
     def delete(same: Kubernetes, number: int) -> None:
-        # The Lease as well: without a controller manager nobody collects it.
         for collection in (NODES, LEASES):
-            same.delete(f"{collection.path}/{_name(number)}", timeout=CALL_SECONDS)
+            # The controller manager collects Leases whose node is gone, where there is one.
+            with suppress(Conflict):
+                same.delete(f"{collection.path}/{_name(number)}", timeout=CALL_SECONDS)
 
     _each(client, numbers, delete)
 
