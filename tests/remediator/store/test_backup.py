@@ -19,7 +19,7 @@ from sqlalchemy import Connection, insert, select, text
 from ballast_remediator import archive
 from ballast_remediator.chain import Break, Chain, Entry
 from ballast_remediator.contract import Mode, RunState, StopKind
-from ballast_remediator.store import backup, decisions, inbox, reading, replicas, runs, stops, verifying
+from ballast_remediator.store import backup, database, decisions, inbox, reading, replicas, runs, stops, verifying
 from ballast_remediator.store.backup import NotRestored
 from ballast_remediator.store.database import Store
 from ballast_remediator.store.ledger import Host, SqlLedger
@@ -325,6 +325,24 @@ def test_a_backup_that_is_killed_leaves_nothing_that_looks_like_one(store: Store
     assert breaks(file) == []
 
 
+def test_what_a_killed_remediator_committed_is_in_the_backup(tmp_path: Path) -> None:
+    """Its write-ahead log lies beside the file, and nobody has written it back."""
+    code = (
+        "import os, sys; from pathlib import Path\n"
+        "from ballast_remediator.store import audit; from ballast_remediator.store.database import Store\n"
+        "store = Store(Path(sys.argv[1]))\n"
+        "store.write(audit.append, event='note', actor='test', words='committed')\n"
+        "os._exit(9)\n"
+    )
+    place = SqliteFile(tmp_path / "remediator.db")
+    subprocess.run([sys.executable, "-c", code, str(place)], check=False, timeout=60)
+    (tmp_path / "remediator.db-shm").unlink()  # as after a power cut
+    header = backup.save(place, tmp_path / "backup", each=nothing)
+    assert header.head.seq == 1
+    ((_, entry),) = [(table, row) for table, row in archive.rows(tmp_path / "backup") if table == "audit"]
+    assert entry["words"] == "committed"
+
+
 def test_a_disk_that_is_full_keeps_the_backup_of_yesterday(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -434,6 +452,24 @@ def test_a_store_that_another_replica_has_joined(
     with Store(place) as shared:
         shared.write(replicas.join, "admin-1, process 7", alone=False)
         refuse(place, file, r"a remediator has joined this store \(admin-1, process 7\): stop it first")
+
+
+def test_a_store_that_takes_long_to_fill_is_waited_for(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(store)
+    file = tmp_path / "backup"
+    backup.save(store.place, file, each=nothing)
+    monkeypatch.setattr(database, "WRITE_TIMEOUT", 0.02)
+    never = threading.Event()
+
+    def slow() -> None:
+        never.wait(0.005)
+
+    place = SqliteFile(tmp_path / "new.db")
+    backup.restore(place, file, each=slow)
+    with Store(place) as restored:
+        assert whole(restored)
 
 
 def test_what_postgresql_cannot_hold_is_said_and_nothing_is_left(
