@@ -40,6 +40,17 @@
             repeat_interval: '5m',
             continue: true,
           },
+          {
+            // The dead man's switch: it arrives every minute and a half, and its absence is noticed. With Alertmanager's own
+            // intervals it would come once in four hours.
+            matchers: ['alertname="Watchdog"'],
+            receiver: 'ballast-remediator',
+            group_by: ['...'],
+            group_wait: '0s',
+            group_interval: '30s',
+            repeat_interval: '1m',
+            continue: true,
+          },
         ],
       },
       receivers: [

@@ -110,10 +110,26 @@
     blindStaleSeconds: 300,
     blindStaleFor: '1m',
 
-    // What keeps the remediator from its work. A kill switch is somebody's decision: it is asked about after a day.
+    // What keeps the remediator from its work. A kill switch, a freeze or a hold is somebody's decision: it is asked about after a day.
     policyProblemFor: '5m',
     brakeFor: '1m',
-    killSwitchFor: '1d',
+    stopForgottenSeconds: 24 * 3600,
+    stopForgottenFor: '5m',
+
+    // The remediator's own health. Its longest steps take ten minutes (defrag_timeout), and a run has a few of them. A write waits for
+    // one fsync: a second is a sick disk. A roll-out of replicas with a new policy takes minutes.
+    runStuckSeconds: 2 * 3600,
+    runStuckFor: '5m',
+    approvalExpiringFor: '1m',
+    storeDownFor: '2m',
+    storeSlowSeconds: 1,
+    storeSlowFor: '10m',
+    ingestRefusedFor: '5m',
+    heartbeatMissingFor: '1m',
+    noticesLateSeconds: 600,
+    noticesFor: '1m',
+    policiesDifferFor: '15m',
+    replicaShortFor: '10m',
 
     // Where Alertmanager delivers action alerts, and the file with the bearer token it shows there.
     remediatorURL: 'http://ballast-remediator.monitoring.svc:9791/api/v1/alertmanager',
