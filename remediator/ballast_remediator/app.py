@@ -156,8 +156,8 @@ def service(config_file: Path) -> Service:
 
     def stop() -> None:
         notifier.stop(NOTIFIER_STOP_SECONDS)
-        housekeeping.stop(STOP_SECONDS)
         engine.stop(STOP_SECONDS)
+        housekeeping.stop(STOP_SECONDS)  # then: the head that it logs is the last one
         store.close()
         _log.info("the remediator stopped")
 
