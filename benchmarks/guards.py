@@ -8,7 +8,6 @@ The processes: ``python -m benchmarks.guards serve SETTING`` and ``… send URL 
 """
 
 import asyncio
-import hashlib
 import json
 import os
 import statistics
@@ -29,10 +28,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from sqlalchemy import create_engine, select
 
-from ballast_remediator.app import create_app
 from ballast_remediator.cli import THREADS
 from ballast_remediator.config import Config
-from ballast_remediator.connections import Connections
 from ballast_remediator.contract import (
     Alert,
     Budget,
@@ -53,16 +50,13 @@ from ballast_remediator.contract import (
     WorldGuard,
 )
 from ballast_remediator.engine.judging import LEDGER_GUARDS, LOCK_GUARDS
-from ballast_remediator.engine.scheduler import Engine
-from ballast_remediator.engine.witness import Monitored
-from ballast_remediator.policy import BrakeRule, BudgetRule, Policy, PolicyFile, Rule
-from ballast_remediator.runbooks.lock import digest
+from ballast_remediator.policy import BrakeRule, BudgetRule, PolicyFile, Rule
 from ballast_remediator.store import ledger
 from ballast_remediator.store.database import Store
 from ballast_remediator.store.schema import audit, runs
-from ballast_remediator.web.admission import admission, refusal
 from benchmarks import posting
-from benchmarks.ingest import PATH, TOKEN, free_port, p99, process
+from benchmarks.ingest import PATH, TOKEN, TOKENS, free_port, p99, process
+from benchmarks.program import assembled, memory
 from benchmarks.report import Report
 from kube_ballast import wsgi
 
@@ -89,10 +83,10 @@ def run(report: Report) -> None:
 
 def _flood(report: Report, folder: Path, monitoring_url: str) -> None:
     setting = Setting(str(folder), free_port(), monitoring_url, BELIEVABLE, BUDGET)
-    with served(setting) as memory:
+    with served(setting) as most_memory:
         latencies = _sent(setting, "flood", FLOOD, FLOOD_SECONDS)
         _until(setting, lambda store: _count(store, runs.c.state == RunState.RECEIVED) == 0)
-        report.at_most("guards_flood_memory", memory() / MIB, "MiB", 200)
+        report.at_most("guards_flood_memory", most_memory() / MIB, "MiB", 200)
     report.at_least("guards_flood_accepted", len(latencies), "alerts", FLOOD)
     report.at_most("guards_flood_ingest_p99", p99(latencies), "seconds", 0.050)
     effects = (folder / "effects").read_text().splitlines() if (folder / "effects").exists() else []
@@ -238,15 +232,6 @@ class _Noting:
         return Done("it is noted")
 
 
-@dataclass(frozen=True)
-class _Given:
-    policy: Policy
-    problem: str | None = None
-
-    def current(self) -> Policy:
-        return self.policy
-
-
 def service(setting: Setting) -> wsgi.Service:
     """The program as `ballast_remediator.app.service` puts it together, but for its runbook and its policy."""
     folder = Path(setting.folder)
@@ -256,10 +241,8 @@ def service(setting: Setting) -> wsgi.Service:
         "prometheus": {"url": setting.monitoring},
         "alertmanagers": [{"url": setting.monitoring}],
     }
-    for file in ("tokens.yaml", "policy.yaml"):
-        digest_of_token = hashlib.sha256(TOKEN.encode()).hexdigest()
-        text = f'tokens: [{{name: bench, role: ingest, sha256: "{digest_of_token}"}}]\n'
-        (folder / file).write_text(text if file == "tokens.yaml" else "rules: []\n")
+    for file, text in (("tokens.yaml", TOKENS), ("policy.yaml", "rules: []\n")):
+        (folder / file).write_text(text)
     config = Config.model_validate(
         {
             "store": {"path": folder / "remediator.db"},
@@ -273,27 +256,7 @@ def service(setting: Setting) -> wsgi.Service:
         runbook="bench", match={}, mode=Mode.AUTO, budget=BudgetRule(runs=setting.budget), cooldown=1.0
     )
     content = PolicyFile.model_construct(rules=(rule,), brake=BrakeRule(targets=setting.believable))
-    connections = Connections(config.clusters)
-    runbook = _Noting(folder)
-    store = Store(config.store.place)
-    engine = Engine(
-        store,
-        runbooks={runbook.name: runbook},
-        reviewed={runbook.name: digest(runbook)},
-        policies=_Given(Policy(content)),
-        witness=Monitored(connections.monitoring),
-        alertmanagers=connections.alertmanagers,
-        settings=config.engine,
-    )
-    app = create_app(config, engine=engine, store=store)
-    engine.start()
-
-    def stop() -> None:
-        engine.stop(8.0)
-        store.close()
-
-    admit = admission(app, body_bytes=config.limits.body_bytes)
-    return wsgi.Service(app.wsgi_app, admit, stop, admit_is_quick=True, refused=refusal(app))
+    return assembled(config, _Noting(folder), content)
 
 
 @contextmanager
@@ -302,17 +265,7 @@ def served(setting: Setting) -> Iterator[Any]:
     content = json.dumps([setting.folder, setting.port, setting.monitoring, setting.believable, setting.budget])
     command = [sys.executable, "-m", "benchmarks.guards", "serve", content]
     with process(command, setting.port, "/healthz") as started:
-        yield partial(_memory, started.pid)
-
-
-def _memory(pid: int) -> int:
-    """The high-water marks of a process and its children, added up: pages that they share count twice."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
-    total = 0
-    for one in (str(pid), *children):
-        status = Path(f"/proc/{one}/status").read_text(encoding="ascii")
-        total += int(status.partition("VmHWM:")[2].split()[0]) * 1024
-    return total
+        yield partial(memory, started.pid)
 
 
 def _until(setting: Setting, so: Any) -> None:  # noqa: ANN401 - a question to the store

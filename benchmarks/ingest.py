@@ -3,7 +3,8 @@
 Both run as processes of their own under the same server settings; a third process sends. What is compared is measured
 in turns, a few seconds each, so that a noisy machine is noisy for both. Loopback only; about a minute and a half.
 
-The processes: ``python -m benchmarks.ingest bare FOLDER PORT`` and ``… load closed|open URL SECONDS [RATE]``.
+The processes: ``python -m benchmarks.ingest bare PORT SQLITE_FILE`` (or ``… bare PORT POSTGRESQL_URL PASSWORD_FILE``)
+and ``… load closed|open URL SECONDS [RATE]``.
 """
 
 import asyncio
@@ -18,12 +19,13 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+import psycopg
 from flask import Flask, request
 
 from ballast_remediator.cli import THREADS
@@ -38,6 +40,8 @@ WINDOWS: Final = 5
 TURN_SECONDS: Final = 4
 START_SECONDS: Final = 30.0
 TOKEN: Final = "of-this-benchmark-only"  # noqa: S105 - the server lives as long as the benchmark
+TOKENS: Final = f'tokens: [{{name: bench, role: ingest, sha256: "{hashlib.sha256(TOKEN.encode()).hexdigest()}"}}]\n'
+"""The content of a tokens file."""
 PATH: Final = "/api/v1/alertmanager"
 ALERT_LABELS: Final = [{"etcd_cluster": "main", "member": f"etcd-{number}"} for number in range(5)]
 
@@ -45,40 +49,47 @@ ALERT_LABELS: Final = [{"etcd_cluster": "main", "member": f"etcd-{number}"} for 
 def run(report: Report) -> None:
     """Measures ingest and reports it."""
     with tempfile.TemporaryDirectory(prefix="ballast-bench-") as folder, ExitStack() as stack:
-        remediator = stack.enter_context(_remediator(Path(folder)))
-        bare = stack.enter_context(_bare(Path(folder)))
+        database = Path(folder) / "remediator.db"
+        remediator = stack.enter_context(remediating(Path(folder), {"path": str(database)}))
+        bare = stack.enter_context(bare_of(str(Path(folder) / "bare.db")))
         accepted = _steady(report, remediator, bare)
         accepted += _highest(report, remediator, bare)
-        report.at_most("ingest_lost", accepted - _rows(Path(folder) / "remediator.db"), "notifications", 0)
+        report.at_most("ingest_lost", accepted - _rows(database), "notifications", 0)
 
 
 def _steady(report: Report, remediator: str, bare: str) -> int:
     """The latency at a fixed rate, counted from when each POST was due. Returns how many were accepted."""
-    latencies = _load("open", remediator, OPEN_SECONDS, RATE)
+    latencies = load("open", remediator, OPEN_SECONDS, RATE)
     per_window = len(latencies) // WINDOWS
     windows = [latencies[start : start + per_window] for start in range(0, per_window * WINDOWS, per_window)]
     median = statistics.median(p99(window) for window in windows)
     report.at_most("ingest_p99", median, "seconds", 0.020)
     report.shown("ingest_p50", statistics.median(latencies), "seconds")
-    report.shown("ingest_p99_floor", p99(_load("open", bare, OPEN_SECONDS // WINDOWS, RATE)), "seconds")
+    report.shown("ingest_p99_floor", p99(load("open", bare, OPEN_SECONDS // WINDOWS, RATE)), "seconds")
     report.at_least("ingest_accepted_at_rate", len(latencies), "notifications", OPEN_SECONDS * RATE)
     return len(latencies)
 
 
 def _highest(report: Report, remediator: str, bare: str) -> int:
-    """The highest rate of many connections, in turns. Returns how many the remediator accepted."""
-    rates: dict[str, list[float]] = {remediator: [], bare: []}
-    accepted = 0
-    for _ in range(WINDOWS):
-        for url, turns in rates.items():
-            count = len(_load("closed", url, TURN_SECONDS))
-            turns.append(count / TURN_SECONDS)
-            accepted += count if url == remediator else 0
-    ours, floor = (statistics.median(turns) for turns in rates.values())
+    """Reports the highest rate of many connections. Returns how many the remediator accepted."""
+    ours, floor, accepted = highest(remediator, bare)
     report.shown("ingest_rate", ours, "notifications/s")
     report.shown("ingest_rate_floor", floor, "notifications/s")
     report.at_least("ingest_rate_ratio", ours / floor, "ratio", 1.0)
     return accepted
+
+
+def highest(remediator: str, bare: str) -> tuple[float, float, int]:
+    """The highest rates of both with many connections, taken in turns, and how many the remediator accepted."""
+    rates: dict[str, list[float]] = {remediator: [], bare: []}
+    accepted = 0
+    for _ in range(WINDOWS):
+        for url, turns in rates.items():
+            count = len(load("closed", url, TURN_SECONDS))
+            turns.append(count / TURN_SECONDS)
+            accepted += count if url == remediator else 0
+    ours, floor = (statistics.median(turns) for turns in rates.values())
+    return ours, floor, accepted
 
 
 def p99(latencies: Iterable[float]) -> float:
@@ -95,16 +106,15 @@ def _rows(database: Path) -> int:
 
 
 @contextmanager
-def _remediator(folder: Path) -> Iterator[str]:
-    """The whole program, its engine included. Its etcd, Prometheus and Alertmanager are not there."""
+def remediating(folder: Path, store: Mapping[str, str]) -> Iterator[str]:
+    """The whole program on that ``store``, its engine included. Its etcd, Prometheus and Alertmanager are not there."""
     port = free_port()
     nobody = f"http://127.0.0.1:{free_port()}"
-    digest = hashlib.sha256(TOKEN.encode()).hexdigest()
-    (folder / "tokens.yaml").write_text(f'tokens: [{{name: bench, role: ingest, sha256: "{digest}"}}]\n')
+    (folder / "tokens.yaml").write_text(TOKENS)
     (folder / "policy.yaml").write_text("rules: [{runbook: etcd-free-space, mode: ask}]\n")
     config = {
         "listen": f"127.0.0.1:{port}",
-        "store": {"path": str(folder / "remediator.db")},
+        "store": store,
         "tokens_file": str(folder / "tokens.yaml"),
         "policy_file": str(folder / "policy.yaml"),
         "snapshots": {"directory": str(folder / "snapshots")},
@@ -124,9 +134,10 @@ def _remediator(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def _bare(folder: Path) -> Iterator[str]:
+def bare_of(*store: str) -> Iterator[str]:
+    """The bare app on an SQLite file, or on a PostgreSQL's URL and password file."""
     port = free_port()
-    with process([sys.executable, "-m", "benchmarks.ingest", "bare", str(folder), str(port)], port, "/"):
+    with process([sys.executable, "-m", "benchmarks.ingest", "bare", str(port), *store], port, "/"):
         yield f"http://127.0.0.1:{port}{PATH}"
 
 
@@ -161,9 +172,28 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def bare_app(database: Path) -> wsgi.Service:
-    """The floor: one row, one commit, ``synchronous=FULL``; no token, no look into the body."""
+Keep = Callable[[bytes], None]
+"""Commits one body as one row."""
+
+
+def bare_app(keep: Keep) -> wsgi.Service:
+    """The floor: one row, one commit; no token, no look into the body."""
     app = Flask("bare")
+
+    @app.get("/")
+    def alive() -> str:
+        return "ok"
+
+    @app.post(PATH)
+    def take() -> tuple[str, int]:
+        keep(request.get_data(cache=False))
+        return "", 202
+
+    return wsgi.Service(app.wsgi_app)
+
+
+def bare_sqlite(database: str) -> wsgi.Service:
+    """With ``synchronous=FULL``."""
     local = threading.local()
     one_writer = threading.Lock()  # without it SQLite's busy handler starves some threads, and the floor is lower
 
@@ -178,24 +208,36 @@ def bare_app(database: Path) -> wsgi.Service:
         first.execute("PRAGMA journal_mode=WAL")
         first.execute("CREATE TABLE notifications (id INTEGER PRIMARY KEY, received_at REAL, body BLOB)")
 
-    @app.get("/")
-    def alive() -> str:
-        return "ok"
-
-    @app.post(PATH)
-    def keep() -> tuple[str, int]:
-        body = request.get_data(cache=False)
+    def keep(body: bytes) -> None:
         with one_writer:
             connection().execute("INSERT INTO notifications (received_at, body) VALUES (?, ?)", (time.time(), body))
-        return "", 202
 
-    return wsgi.Service(app.wsgi_app)
+    return bare_app(keep)
+
+
+def bare_postgresql(url: str, password_file: str) -> wsgi.Service:
+    """With ``synchronous_commit=on``, and a connection for each thread: the server itself groups their commits."""
+    local = threading.local()
+    password = Path(password_file).read_text().strip()
+
+    def opened() -> psycopg.Connection[tuple[object, ...]]:
+        return psycopg.connect(url, password=password, autocommit=True, options="-c synchronous_commit=on")
+
+    with opened() as first:
+        first.execute("CREATE TABLE notifications (id serial PRIMARY KEY, received_at float8, body bytea)")
+
+    def keep(body: bytes) -> None:
+        if not hasattr(local, "connection"):
+            local.connection = opened()
+        local.connection.execute("INSERT INTO notifications (received_at, body) VALUES (%s, %s)", (time.time(), body))
+
+    return bare_app(keep)
 
 
 # --- the sender ---
 
 
-def _load(kind: str, url: str, seconds: int, rate: int = 0) -> list[float]:
+def load(kind: str, url: str, seconds: int, rate: int = 0) -> list[float]:
     """Seconds from due to answered of each accepted POST, in order, sent by a process of its own."""
     command = [sys.executable, "-m", "benchmarks.ingest", "load", kind, url, str(seconds), str(rate)]
     done = subprocess.run(command, stdout=subprocess.PIPE, timeout=seconds + 60, check=True)
@@ -220,8 +262,8 @@ async def _closed(url: str, seconds: int) -> list[float]:
 
 def _main(what: str, *arguments: str) -> None:
     if what == "bare":
-        folder, port = arguments
-        service: Callable[[], wsgi.Service] = partial(bare_app, Path(folder) / "bare.db")
+        port, *store = arguments
+        service: Callable[[], wsgi.Service] = partial(bare_sqlite if len(store) == 1 else bare_postgresql, *store)
         wsgi.serve(service, "127.0.0.1", int(port), blocking_threads=THREADS)
     else:
         kind, url, seconds, rate = arguments

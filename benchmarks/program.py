@@ -1,0 +1,62 @@
+"""The program as `ballast_remediator.app.service` puts it together, but for its runbook, policy and witness."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ballast_remediator.app import create_app
+from ballast_remediator.config import Config
+from ballast_remediator.connections import Connections
+from ballast_remediator.contract import Runbook
+from ballast_remediator.engine.scheduler import Engine
+from ballast_remediator.engine.witness import Monitored, Witness
+from ballast_remediator.policy import Policy, PolicyFile
+from ballast_remediator.runbooks.lock import digest
+from ballast_remediator.store.database import Store
+from ballast_remediator.web.admission import admission, refusal
+from kube_ballast import wsgi
+
+
+@dataclass(frozen=True)
+class _Given:
+    policy: Policy
+    problem: str | None = None
+
+    def current(self) -> Policy:
+        return self.policy
+
+
+def assembled(
+    config: Config, runbook: Runbook[Any], policy: PolicyFile, *, witness: Witness | None = None
+) -> wsgi.Service:
+    """Started. Without a ``witness`` it asks the configured Prometheus and Alertmanager."""
+    connections = Connections(config.clusters)
+    store = Store(config.store.place)
+    engine = Engine(
+        store,
+        runbooks={runbook.name: runbook},
+        reviewed={runbook.name: digest(runbook)},
+        policies=_Given(Policy(policy)),
+        witness=witness or Monitored(connections.monitoring),
+        alertmanagers=connections.alertmanagers,
+        settings=config.engine,
+    )
+    app = create_app(config, engine=engine, store=store)
+    engine.start()
+
+    def stop() -> None:
+        engine.stop(8.0)
+        store.close()
+
+    admit = admission(app, body_bytes=config.limits.body_bytes)
+    return wsgi.Service(app.wsgi_app, admit, stop, admit_is_quick=True, refused=refusal(app))
+
+
+def memory(pid: int) -> int:
+    """The high-water marks, in bytes, of a process and its children, added up: pages that they share count twice."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    total = 0
+    for one in (str(pid), *children):
+        status = Path(f"/proc/{one}/status").read_text(encoding="ascii")
+        total += int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    return total
