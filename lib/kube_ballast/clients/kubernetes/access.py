@@ -44,7 +44,7 @@ class Source(Protocol):
 class InCluster:
     """The service account of the pod. Its token is read for each request, since the kubelet renews it."""
 
-    def __init__(self, folder: Path = SERVICE_ACCOUNT) -> None:
+    def __init__(self, folder: Path) -> None:
         host, port = os.environ.get("KUBERNETES_SERVICE_HOST", ""), os.environ.get("KUBERNETES_SERVICE_PORT", "443")
         bracketed = f"[{host}]" if ":" in host else host
         self.target = f"https://{bracketed}:{port}"
@@ -107,7 +107,7 @@ class KubeConfig:
 
 def source(config: KubernetesConfig) -> Source:
     """As configured."""
-    return InCluster() if config.kubeconfig is None else KubeConfig(config.kubeconfig, config.context)
+    return InCluster(SERVICE_ACCOUNT) if config.kubeconfig is None else KubeConfig(config.kubeconfig, config.context)
 
 
 def host_of(url: str) -> tuple[str, int]:
