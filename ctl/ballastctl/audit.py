@@ -149,7 +149,7 @@ def _lines(found: Checked) -> Iterator[str]:
     for head, told in found.told.items():
         colour, words = _TOLD[told]
         yield f"head {head} {click.style(words, fg=colour)}"
-    if broken is None:
+    if broken is None and chain.entries:
         yield f"head to write down: {chain.head}"
 
 

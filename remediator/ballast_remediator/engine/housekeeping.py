@@ -7,6 +7,7 @@ from typing import Final, Protocol
 
 import structlog
 
+from ballast_remediator.chain import BEGINNING
 from ballast_remediator.store import verifying
 from ballast_remediator.store.database import Store
 from ballast_remediator.store.writer import StoreUnavailable
@@ -70,7 +71,8 @@ class Housekeeping:
 
     def _log_head(self) -> bool:
         head = self._store.read(verifying.head)
-        log.info("audit_head", seq=head.seq, hash=head.hash)
+        if head != BEGINNING:
+            log.info("audit_head", seq=head.seq, hash=head.hash)
         return False
 
     def _safely(self, work: Callable[[], bool]) -> bool:

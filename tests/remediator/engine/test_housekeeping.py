@@ -51,6 +51,7 @@ def test_one_that_fails_keeps_no_other_from_its_turn(store: Store, logs: list[An
 
 def test_nothing_is_done_off_duty_but_to_log_the_head(store: Store, logs: list[Any]) -> None:
     chore = Counted()
+    store.write(append, event="note", actor="test", words="")
     keeping = Housekeeping(store, chore, on_duty=lambda: False)
     keeping.start()
     eventually(lambda: heads(logs))
@@ -78,3 +79,10 @@ def test_the_head_is_logged_at_the_start_and_at_the_end_and_now_and_then(
     keeping.start()
     eventually(lambda: len(heads(logs)) > 5)
     keeping.stop(10)
+
+
+def test_an_audit_without_entries_has_no_head_to_write_down(store: Store, logs: list[Any]) -> None:
+    keeping = Housekeeping(store)
+    keeping.start()
+    keeping.stop(10)
+    assert heads(logs) == []
