@@ -13,7 +13,7 @@ from ballast_remediator.contract import RunState, StopKind
 from ballast_remediator.store import decisions, inbox, retention, shadow, stops, verifying
 from ballast_remediator.store.audit import append
 from ballast_remediator.store.database import Store
-from ballast_remediator.store.places import SqliteFile
+from ballast_remediator.store.places import PostgresqlServer, SqliteFile
 from ballast_remediator.store.schema import (
     approvals,
     audit,
@@ -26,6 +26,7 @@ from ballast_remediator.store.schema import (
     shadows,
     steps,
 )
+from drills.stack import Stack
 from tests.remediator.store.rows import opened, planned, put_into
 
 DAY = 86400.0
@@ -230,3 +231,38 @@ def test_a_whole_audit_that_is_old_leaves_a_chain_that_goes_on(old: Store) -> No
     grown(old, 3)
     assert whole(old)
     assert old.read(verifying.head).seq == 24
+
+
+# --- The same on PostgreSQL ---
+
+
+def test_every_portion_on_postgresql(session_stack: Stack) -> None:
+    server = session_stack.postgresql()
+    with Store(PostgresqlServer(server.fresh(), server.password_file)) as store:
+        run = planned(store, opened(store))
+        store.write(decisions.reject, run.id, person="anna", reason="no")
+        unknown = opened(store)
+        put_into(store, unknown, RunState.OUTCOME_UNKNOWN)
+        store.write(inbox.accept, [inbox.Arrival(b"{}", "test")])
+        store.write(lambda c: c.execute(update(notifications).values(filed_at=1.0)))
+        stop = store.write(stops.put, StopKind.KILL_SWITCH, person="anna", reason="")
+        store.write(stops.lift, stop.id, person="anna", reason="")
+        given: dict[str, Any] = {"cluster": "c", "runbook": "b", "runbook_digest": "d", "targets": ["t"], "limits": {}}
+        store.write(decisions.preapprove, **given, acknowledged=(), person="anna", reason="", until=store.now() + 60)
+        notice = {"id": "n", "at": 1.0, "kind": "failed", "about": "", "seq": 1, "body": {}}
+        store.write(lambda c: c.execute(insert(notices).values(notice)))
+        before = store.now() + 40 * DAY
+        for portion in (
+            retention.drop_runs,
+            retention.drop_notifications,
+            retention.drop_notices,
+            retention.drop_stops,
+            retention.drop_preapprovals,
+        ):
+            assert [store.write(portion, before), store.write(portion, before)] == [1, 0], portion
+        assert left(store) == {unknown.id}
+        known = store.read(verifying.head)
+        assert store.write(retention.trim_audit, before) == known.seq
+        grown(store, 3)
+        assert whole(store)
+        assert store.read(verifying.checkpoint) == known
