@@ -25,9 +25,11 @@ CONFIGURATION = ROOT / "docs/configuration.md"
 SECTIONS: dict[str, type[BaseModel]] = {
     "Exporter": exporter.Config,
     "Log": exporter.LogConfig,
+    "Apiservers": exporter.ApiserversConfig,
     "Collectors": exporter.CollectorsConfig,
     "Collector": exporter.CollectorConfig,
     "Census": exporter.EtcdKeyspaceConfig,
+    "Requests": exporter.ApiserverRequestsConfig,
     "Web configuration": webconfig.WebConfig,
     "TLS of the exporter": webconfig.TLSServerConfig,
     "Remediator": remediator.Config,

@@ -89,7 +89,13 @@ def _overridden(config: Config, listen: str | None, web_config_file: Path | None
     if web_config_file is not None:
         changes["web_config_file"] = web_config_file
     if collectors is not None:
-        changes["collectors"] = _only(config, [name.strip() for name in collectors.split(",") if name.strip()])
+        wanted = [name.strip() for name in collectors.split(",") if name.strip()]
+        changes["collectors"] = _only(config, wanted)
+        idle = set(wanted) - set(app.enabled(config.model_copy(update=changes)))
+        if idle:
+            raise click.BadParameter(
+                f"{', '.join(sorted(idle))}: the configuration names nobody to ask", param_hint="--collectors"
+            )
     return config.model_copy(update=changes)
 
 

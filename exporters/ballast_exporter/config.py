@@ -9,6 +9,10 @@
           - endpoint: https://10.0.0.1:2379
             metrics_url: http://10.0.0.1:2381    # where --listen-metrics-urls points; default: endpoint
         tls: {ca: ca.crt, cert: healthcheck-client.crt, key: healthcheck-client.key}
+    apiservers:                       # each by its own address, no load balancer; without them none is asked
+      urls: [https://10.0.0.1:6443, https://10.0.0.2:6443]
+      tls: {ca: ca.crt}
+      bearer_token_file: token
     collectors:
       etcd_quota: {enabled: true, interval: 10s, deadline: 5s}
       etcd_keyspace:                  # what fills etcd; see the collector's text
@@ -20,16 +24,21 @@
         keys_per_second: 4000         # read no faster than this, nor than that many bytes
         bytes_per_second: 16MiB
         exact_bytes: 4GiB             # with more live data than this, sizes are sampled
+      apiserver_requests:
+        interval: 1m
+        deadline: 50s                 # an apiserver that is cut off from its etcd needs 20 s for its metrics
+        top: 500                      # resources that are told one by one
 
 Paths are taken from the working directory.
 """
 
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import ByteSize, Field, FilePath, field_validator, model_validator
+from pydantic import ByteSize, Field, FilePath, ValidationInfo, field_validator, model_validator
 
 from kube_ballast.analysis.keyspace import DEFAULT_PREFIX
-from kube_ballast.config import Duration, EtcdConfig, ListenAddress, Model
+from kube_ballast.config import Duration, EtcdConfig, HttpConfig, HttpUrl, ListenAddress, Model, TLSFiles
 
 
 class LogConfig(Model):
@@ -65,11 +74,41 @@ class EtcdKeyspaceConfig(CollectorConfig):
     exact_bytes: ByteSize = Field(default=ByteSize(4 * 2**30), ge=0)
 
 
+class ApiserversConfig(Model):
+    """Every apiserver of the cluster, and what they are asked with."""
+
+    urls: tuple[HttpUrl, ...] = Field(min_length=1)
+    tls: TLSFiles | None = None
+    bearer_token_file: FilePath | None = None
+
+    @field_validator("urls")
+    @classmethod
+    def _addresses_differ(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        addresses = [urlsplit(url).netloc for url in urls]
+        if len(set(addresses)) != len(addresses):
+            raise ValueError("the same address stands twice")
+        return urls
+
+    @property
+    def connections(self) -> tuple[HttpConfig, ...]:
+        """One an apiserver."""
+        return tuple(HttpConfig(url=url, tls=self.tls, bearer_token_file=self.bearer_token_file) for url in self.urls)
+
+
+class ApiserverRequestsConfig(CollectorConfig):
+    """How many resources are told by name, and when apiservers are asked."""
+
+    interval: Duration = 60.0
+    deadline: Duration = 50.0
+    top: int = Field(default=500, ge=1, le=5000)
+
+
 class CollectorsConfig(Model):
     """One entry a collector, by its name."""
 
     etcd_quota: CollectorConfig = CollectorConfig()
     etcd_keyspace: EtcdKeyspaceConfig = EtcdKeyspaceConfig()
+    apiserver_requests: ApiserverRequestsConfig = ApiserverRequestsConfig()
 
 
 class Config(Model):
@@ -79,6 +118,7 @@ class Config(Model):
     web_config_file: FilePath | None = None
     log: LogConfig = LogConfig()
     etcd: tuple[EtcdConfig, ...] = Field(min_length=1)
+    apiservers: ApiserversConfig | None = None
     collectors: CollectorsConfig = CollectorsConfig()
 
     @field_validator("etcd")
@@ -88,3 +128,15 @@ class Config(Model):
         if len(set(names)) != len(names):
             raise ValueError("two etcds have the same name: their series could not be told apart")
         return value
+
+    @field_validator("collectors")
+    @classmethod
+    def _somebody_to_ask(cls, value: CollectorsConfig, known: ValidationInfo) -> CollectorsConfig:
+        if "apiserver_requests" in value.model_fields_set and known.data.get("apiservers", value) is None:
+            raise ValueError("apiserver_requests has nobody to ask: list the apiservers under `apiservers`")
+        return value
+
+    def apiserver_requests(self) -> ApiserverRequestsConfig:
+        """The collector's settings; not enabled while no apiservers are configured."""
+        settings = self.collectors.apiserver_requests
+        return settings if self.apiservers else settings.model_copy(update={"enabled": False})

@@ -37,6 +37,8 @@ def test_a_good_configuration_is_said_to_be_good(tmp_path: Path) -> None:
         (GOOD + "collectors:\n  etcd_keyspace: {keys_per_second: 1}\n", 4, "greater than or equal to 100"),
         (GOOD + "collectors:\n  etcd_keyspace: {exact_bytes: 3 lots}\n", 4, "could not interpret byte unit"),
         (GOOD + "collectors:\n  etcd_quota: {interval: 5s, deadline: 6s}\n", 4, "deadline (6 s) is longer than the"),
+        (GOOD + "collectors:\n  apiserver_requests: {top: 9}\n", 3, "list the apiservers under `apiservers`"),
+        (GOOD + "apiservers:\n  urls: [https://a, https://a/x]\n", 4, "the same address stands twice"),
         (GOOD + "collectors:\n  etcd: {}\n", 4, "collectors.etcd: unknown key"),
         (GOOD + "  - members: [{endpoint: http://127.0.0.1:2380}]\n", 1, "two etcds have the same name"),
         ("etcd: []\n", 1, "etcd: needs at least 1, has 0"),
@@ -70,6 +72,10 @@ def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:
         (("--web.listen-address", "here"), "is no address of the form HOST:PORT"),
         (("--web.config.file", "nowhere.yml"), "nowhere.yml: cannot be read: No such file or directory"),
         (("--collectors", "etcd_quota,censuses"), "no collector is called censuses; there are: etcd_quota"),
+        (
+            ("--collectors", "etcd_quota,apiserver_requests"),
+            "apiserver_requests: the configuration names nobody",
+        ),
         (("--collectors", ""), "no collector is enabled"),
     ],
 )
