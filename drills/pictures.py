@@ -14,8 +14,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from drills.demo import Terminal
@@ -40,6 +43,8 @@ NODES = 300
 """A sixteenth of the cluster whose proportions the keyspace has: 41,000 keys, and a quota to match."""
 QUOTA = 400 * MIB
 EVENTS_PER_SECOND = 900.0
+WATCHDOG = "groups: [{name: watchdog, rules: [{alert: Watchdog, expr: vector(1)}]}]"
+"""As kube-prometheus has it."""
 CALM = 45.0
 FLOOD = 110.0
 """Seconds of the story before the flood, and of the flood."""
@@ -58,8 +63,10 @@ def _next_scrape(at: float) -> float:
     return (math.floor(at / INTERVAL) + 1) * INTERVAL + 1
 
 
-def draw(prometheus: Service, browser: Path, began: float, looks: Mapping[str, float]) -> int:
-    """Draws all dashboards at all moments; gives the drawing's exit code: 1 when a panel has no data."""
+def draw(
+    prometheus: Service, browser: Path, began: float, looks: Mapping[str, float], *, dashboard: str = "etcd-space"
+) -> int:
+    """Draws a dashboard at all moments; gives the drawing's exit code: 1 when a panel has no data."""
     time.sleep(max(0.0, max(looks.values()) - time.time()))  # the last look is just ahead
     argv = [
         *("node", str(DRAW)),
@@ -67,7 +74,7 @@ def draw(prometheus: Service, browser: Path, began: float, looks: Mapping[str, f
         *("--from", f"{began - BEFORE:.3f}"),
         *(part for name, at in looks.items() for part in ("--moment", f"{name}={at:.3f}")),
         *("--out", str(PICTURES.relative_to(ROOT))),
-        *(str(path.relative_to(ROOT)) for path in sorted(DASHBOARDS.glob("*.json"))),
+        str((DASHBOARDS / f"ballast-{dashboard}.json").relative_to(ROOT)),
     ]
     return subprocess.run(argv, cwd=ROOT, check=False).returncode
 
@@ -75,10 +82,38 @@ def draw(prometheus: Service, browser: Path, began: float, looks: Mapping[str, f
 def demo(stack: Stack, browser: Path, terminal: Terminal) -> int:
     """It fills, is full, and is freed."""
     terminal.line("playing the demo's drill, about two minutes ...")
-    chain = start(stack, DEMO)
-    began = time.time()
-    phases = Drill(chain, tell=terminal.tell, progress=terminal.progress).play()
-    return draw(chain.prometheus, browser, began, moments(began, phases))
+    watchdog = stack.data("watchdog") / "watchdog.yaml"
+    watchdog.write_text(WATCHDOG)
+    with _receiver() as notices:
+        chain = start(stack, DEMO, notices=notices, rules=[watchdog])
+        began = time.time()
+        phases = Drill(chain, tell=terminal.tell, progress=terminal.progress).play()
+        looks = moments(began, phases)
+        return max(
+            draw(chain.prometheus, browser, began, looks),
+            draw(chain.prometheus, browser, began, {"freed": looks["freed"]}, dashboard="remediation"),
+        )
+
+
+@contextmanager
+def _receiver() -> Iterator[str]:
+    """A webhook that takes every notice; gives its URL."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Takes) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+
+
+class _Takes(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(HTTPStatus.NO_CONTENT)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """The terminal tells the drill's story."""
 
 
 def events(stack: Stack, browser: Path, terminal: Terminal) -> int:

@@ -8,7 +8,7 @@ import math
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
@@ -120,8 +120,11 @@ class Chain:
     token_file: Path
 
 
-def start(stack: Stack, settings: Settings) -> Chain:
-    """Starts every component and connects them as a user would."""
+def start(stack: Stack, settings: Settings, *, notices: str | None = None, rules: Sequence[Path] = ()) -> Chain:
+    """Starts every component and connects them as a user would.
+
+    ``notices`` is the URL of a webhook for people; ``rules`` are evaluated besides the mixin's.
+    """
     folder = stack.data("chain")
     etcd = stack.etcd(members=3, quota_bytes=settings.quota_bytes)
     node = stack.node_exporter()
@@ -138,7 +141,7 @@ def start(stack: Stack, settings: Settings) -> Chain:
             Scrape(job="ballast-remediator", targets=[address]),
             Scrape(job="node-exporter", targets=[node.address], labels={"instance": "this-host"}),
         ],
-        rules=[path for path in built if path.name.startswith("ballast-") and path.suffix == ".yaml"],
+        rules=[*rules, *(path for path in built if path.name.startswith("ballast-") and path.suffix == ".yaml")],
         alertmanagers=[alertmanager.url],
         scrape_interval=settings.interval,
         evaluation_interval=settings.interval,
@@ -161,6 +164,7 @@ def start(stack: Stack, settings: Settings) -> Chain:
                 }
             },
             "runbooks": {"etcd-free-space": settings.runbook},
+            **({} if notices is None else {"notices": {"url": notices}}),
         },
         address=address,
     )

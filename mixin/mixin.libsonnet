@@ -7,6 +7,7 @@
 (import 'alerts/exporter.libsonnet') +
 (import 'alerts/remediator.libsonnet') +
 (import 'dashboards/etcd-space.libsonnet') +
+(import 'dashboards/remediation.libsonnet') +
 (import 'alertmanager.libsonnet') +
 // After the alerts, so that it sees every one of them.
 (import 'lib/runbook_links.libsonnet') +

@@ -20,6 +20,7 @@ def emitted() -> set[str]:
     sources = [file.read_text() for file in (CORE, *REMEDIATOR)]
     names = {name for text in sources for name in re.findall(r"\"(ballast_[a-z_]+)\"", text)}
     for text in sources:
+        names |= {f"{name}_total" for name in re.findall(r"CounterMetricFamily\(\s*\"(ballast_[a-z_]+)\"", text)}
         histograms = re.findall(r"Histogram\(\s*\"(ballast_[a-z_]+)\"", text)
         names |= {f"{name}{suffix}" for name in histograms for suffix in ("_bucket", "_sum", "_count")}
     for golden in GOLDENS.glob("*.prom"):
