@@ -91,7 +91,7 @@ def demo(stack: Stack, browser: Path, terminal: Terminal) -> int:
         looks = moments(began, phases)
         return max(
             draw(chain.prometheus, browser, began, looks),
-            draw(chain.prometheus, browser, began, {"freed": looks["freed"]}, dashboard="remediation"),
+            draw(chain.prometheus, browser, began, {"freed": looks["freed"] + 3 * INTERVAL}, dashboard="remediation"),
         )
 
 

@@ -19,6 +19,9 @@ local d = import '../lib/dashboard.libsonnet';
   local onOff = d.thresholds('red', [[1, 'green']]),
   local offOn = d.thresholds('green', [[1, 'red']]),
 
+  // Nothing came in most intervals: points, and lines over the gaps between them.
+  local seldom = { fieldConfig+: { defaults+: { custom+: { showPoints: 'auto', spanNulls: true } } } },
+
   local works = [
     d.big(
       'Store',
@@ -105,6 +108,13 @@ local d = import '../lib/dashboard.libsonnet';
       'none',
       d.thresholds('green', [[1, 'orange']]),
     ),
+    d.big(
+      'Notices given up',
+      'Within the last day: their receiver did not take them. Unknown: no receiver is configured.',
+      [d.instant('sum(%s)' % shared('notices_given_up'), '')],
+      'none',
+      offOn,
+    ),
   ],
 
   local did = [
@@ -135,7 +145,13 @@ local d = import '../lib/dashboard.libsonnet';
       'Open runs, by state',
       'What it is at. Many queued: they wait for a lock, one run at a time disturbs the control plane. Many received: a flood; look '
       + 'whether the brake is on.',
-      [d.target(orNone('sum by (state) (%s)' % shared('runs', ['runbook', 'state'], ', state!="outcome_unknown"')), '{{state}}')],
+      [
+        d.target(
+          'sum by (state) (%s)\nor label_replace(0 * max(%s), "state", "none", "", "")'
+          % [shared('runs', ['runbook', 'state'], ', state!="outcome_unknown"'), of('replicas')],
+          '{{state}}',
+        ),
+      ],
       'none',
     ) + d.stacked,
     d.lines(
@@ -150,7 +166,7 @@ local d = import '../lib/dashboard.libsonnet';
       ],
       's',
       empty='No run ended',
-    ) { fieldConfig+: { defaults+: { custom+: { showPoints: 'auto', spanNulls: true } } } },
+    ) + seldom,
   ],
 
   local ingest = [
@@ -173,7 +189,7 @@ local d = import '../lib/dashboard.libsonnet';
         d.target('histogram_quantile(0.99, sum by (le) (%s))' % rate('store_write_duration_seconds_bucket'), 'write'),
       ],
       's',
-    ),
+    ) + seldom,
     d.lines(
       'Not filed yet, and ignored',
       'Accepted notifications that became no run yet: falls to 0 within seconds. Ignored: alerts that no run answers; the log says why.',

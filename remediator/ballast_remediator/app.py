@@ -147,8 +147,17 @@ def service(config_file: Path) -> Service:
     audit_check = AuditCheck(store)
     housekeeping = Housekeeping(store, audit_check, Retention(store, config.retention, policies), on_duty=on_duty)
     notifier = _notifier(config, store, on_duty=on_duty, audit_problem=lambda: audit_check.problem)
-    lease_held = None if store.exclusive else (lambda: engine.membership.assurance()())
-    app = create_app(config, engine=engine, store=store, audit_check=audit_check, lease_held=lease_held)
+
+    def lease_held() -> bool:
+        return engine.membership.assurance()()
+
+    app = create_app(
+        config,
+        engine=engine,
+        store=store,
+        audit_check=audit_check,
+        lease_held=None if store.exclusive else lease_held,
+    )
     engine.start()
     notifier.start()
     housekeeping.start()

@@ -107,12 +107,6 @@ def known_alerts(connection: Connection) -> frozenset[str]:
     return frozenset(connection.execute(select(run_alerts.c.fingerprint).distinct()).scalars())
 
 
-def counts(connection: Connection) -> dict[tuple[str, str], int]:
-    """How many runs there are by runbook and state."""
-    rows = connection.execute(select(runs.c.runbook, runs.c.state, func.count()).group_by(runs.c.runbook, runs.c.state))
-    return {(runbook, state): count for runbook, state, count in rows}
-
-
 def backlog(connection: Connection) -> int:
     """Accepted notifications that are not filed yet."""
     query = select(func.count()).select_from(notifications).where(notifications.c.filed_at.is_(None))

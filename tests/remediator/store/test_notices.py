@@ -1,20 +1,41 @@
 """What people are told: written with what it tells, in order, and never again once it was taken."""
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, select
 
 from ballast_remediator.contract import RunState, StopKind
-from ballast_remediator.store import heartbeats, notices, runs, stops
+from ballast_remediator.store import figures, heartbeats, notices, runs, stops
 from ballast_remediator.store.database import Store
 from ballast_remediator.store.notices import Notice
 from ballast_remediator.store.outbox import NoticeKind, Wanted
+from ballast_remediator.store.places import Place, PostgresqlServer, SqliteFile
 from ballast_remediator.store.schema import audit
 from ballast_remediator.store.schema import notices as table
+from drills.stack import Stack
+from drills.stack.postgresql import Postgresql
 from tests.remediator.store.rows import events, opened, planned, put_into
 
 EVERYTHING = Wanted(frozenset(NoticeKind), "https://ballast.example")
+
+
+@pytest.fixture(scope="module")
+def server(session_stack: Stack) -> Postgresql:
+    return session_stack.postgresql()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    if request.param == "sqlite":
+        place: Place = SqliteFile(tmp_path / "remediator.db")
+    else:
+        server: Postgresql = request.getfixturevalue("server")
+        place = PostgresqlServer(server.fresh(), server.password_file)
+    with Store(place) as opened:
+        yield opened
 
 
 @pytest.fixture(autouse=True)
@@ -192,3 +213,29 @@ def test_a_heartbeat_that_stays_away_is_told_and_so_is_its_return(store: Store) 
     assert "came last" in east[0].body["words"]
     missing = {one.cluster: one.missing for one in store.read(heartbeats.told, ("east", "west"))}
     assert missing == {"east": False, "west": True}
+
+
+# --- What is measured at each scrape ---
+
+
+def test_how_things_stand(store: Store) -> None:
+    waits, unknown, over = (opened(store) for _ in range(3))
+    planned(store, waits)
+    put_into(store, unknown, RunState.OUTCOME_UNKNOWN)
+    put_into(store, over, RunState.SUCCEEDED)
+    found = store.read(figures.standing, expiring_within=600.0)
+    assert found.runs == {("book", "awaiting_approval"): 1, ("book", "outcome_unknown"): 1}
+    assert set(found.oldest) == {"awaiting_approval"}
+    assert (found.expiring, found.replicas) == (1, 0)
+    assert found.audit_entries == store.read(figures.head)
+    assert found.oldest_ended is not None
+    assert store.read(figures.standing, expiring_within=1.0).expiring == 0
+
+
+def test_what_ended_is_found_once(store: Store) -> None:
+    run = planned(store, opened(store))
+    before = store.read(figures.head)
+    store.write(runs.transition, run.id, RunState.CANCELLED, words="rejected")
+    seen, ended = store.read(figures.ended, after=before)
+    assert ended == (figures.Ended("book", "cancelled", None),)
+    assert store.read(figures.ended, after=seen) == (seen, ())
