@@ -1,7 +1,7 @@
 """Takes a backup while others write, and restores one so that nothing which was done is done again.
 
 A backup is one state of the store, whatever it lies in, and fits the other kind as well. What only lives while
-processes do (replicas, duties, heartbeats) is not part of it.
+processes do (replicas, duties, turns, heartbeats) is not part of it.
 """
 
 import json
