@@ -198,6 +198,7 @@ class Generated:
     """What the three generated runbooks have in common."""
 
     name: ClassVar[str]
+    things: ClassVar[tuple[str, ...]] = THINGS
     locks: ClassVar[tuple[str, ...]] = ()
     disturbs: ClassVar[bool] = False
     target_label: ClassVar[str] = LABEL
@@ -217,7 +218,7 @@ class Generated:
         return cls(Effects(Path(os.environ[FILE]), os.environ[REPLICA]))
 
     def knows(self, target: Target) -> bool:
-        return target.name in THINGS
+        return target.name in self.things
 
     def observe(self, alert: Alert, target: Target) -> Seen:
         del alert
@@ -270,10 +271,11 @@ class Alone(Generated):
 
 
 class Sharing(Generated):
-    """Holds the lock of the control plane too, so that one run of it goes on at a time."""
+    """Holds a lock of the whole cluster too, so that one run of it goes on at a time."""
 
     name = "drill-sharing"
-    locks = ("control-plane",)
+    things = THINGS[:4]
+    locks = ("drill",)
 
 
 class Disturbing(Generated):

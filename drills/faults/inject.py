@@ -37,7 +37,7 @@ class Skipped(Exception):
 class Injector:
     """Carries points out. Thread safe: points that touch the same thing wait for each other."""
 
-    def __init__(self, place: Place, load: Load, pair: Pair) -> None:
+    def __init__(self, place: Place, load: Load, pair: Pair | None) -> None:
         self.place = place
         self.load = load
         self.pair = pair
@@ -126,8 +126,9 @@ def _disk_slow(injector: Injector, point: Point) -> None:
     with injector.server, injector.replicas[point.replica]:
         injector.wait_for(point)
         server = injector.place.server
-        pid = injector.replica(point).process.pid if server is None else server.process.pid
-        everybody = (pid, *descendants(pid))
+        everybody = (
+            injector.replica(point).pids if server is None else (server.process.pid, *descendants(server.process.pid))
+        )
         slow = Component(
             name=f"slow-{point.number}",
             program=tool("strace"),
@@ -186,6 +187,7 @@ def _power_cut(injector: Injector, point: Point) -> None:
 
 
 def _alertmanager(injector: Injector, point: Point) -> None:
+    assert injector.pair is not None, "only a real place has Alertmanagers"
     with injector.alertmanagers:
         for _ in range(3):
             injector.pair.alert(injector.load.promises)
@@ -198,6 +200,7 @@ def _alertmanager(injector: Injector, point: Point) -> None:
 
 def _etcd(injector: Injector, point: Point) -> None:
     """A real run under way on an etcd that is full; every replica is killed, since any may carry it out."""
+    assert injector.place.surroundings is not None, "only a real place has an etcd"
     with injector.etcd:
         injector.place.surroundings.fill()
         injector.load.post({"alertname": "EtcdFreeSpaceNeeded", **LABELS}, point.replica)
@@ -217,7 +220,7 @@ def _has_begun(injector: Injector, point: Point) -> bool:
             HttpConfig(url=injector.replica(point).url, bearer_token_file=injector.place.token("viewer"))
         )
         for summary in viewer.runs(limit=20, timeout=TIMEOUT):
-            if summary.runbook == LABELS["ballast_runbook"]:
+            if summary.runbook == LABELS["ballast_runbook"] and summary.finished_at is None:
                 run = viewer.run(summary.id, timeout=TIMEOUT)
                 return any(step.kind == point.aim and step.intended_at is not None for step in run.steps)
     return False

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from drills.faults.generated import GENERATED, LABEL, THINGS
+from drills.faults.generated import GENERATED, LABEL
 from drills.stack import Service, Stack
 from kube_ballast.clients.errors import ClientError
 from kube_ballast.clients.http import HttpClient
@@ -55,7 +55,9 @@ class Promises:
 class Load:
     """Everything that goes on while faults happen, in threads of its own."""
 
-    def __init__(self, urls: Sequence[str], token: Callable[[str], Path], promises: Promises, pair: "Pair") -> None:
+    def __init__(
+        self, urls: Sequence[str], token: Callable[[str], Path], promises: Promises, pair: "Pair | None"
+    ) -> None:
         self.promises = promises
         self._pair = pair
         self._posted = threading.Event()
@@ -111,7 +113,7 @@ class Load:
             self.post(some_labels(), turn)
 
     def _alert(self) -> None:
-        while not self._posted.wait(ALERT_EVERY):
+        while self._pair is not None and not self._posted.wait(ALERT_EVERY):
             self._pair.alert(self.promises)
 
     def _resolve(self) -> None:
@@ -130,7 +132,7 @@ class Pair:
         route = {"receiver": "ballast", "group_by": ["..."], "group_wait": "50ms", "group_interval": "1s"}
         self.services = stack.alertmanager_pair(
             config={"route": route, "receivers": [{"name": "ballast", "webhook_configs": [hook]}]},
-            flags={"cluster.peer-timeout": "2s"},
+            flags={"cluster.peer-timeout": "2s", "cluster.gossip-interval": "200ms"},
         )
         self._clients = [HttpClient(HttpConfig(url=each.url)) for each in self.services]
 
@@ -153,8 +155,9 @@ class Pair:
 
 def some_labels() -> dict[str, str]:
     """Of an alert about some target of some generated runbook."""
-    runbook = random.choice(GENERATED).name  # noqa: S311 - a load
-    return {"alertname": "Drill", "ballast_runbook": runbook, LABEL: random.choice(THINGS)}  # noqa: S311 - a load
+    runbook = random.choice(GENERATED)  # noqa: S311 - a load
+    thing = random.choice(runbook.things)  # noqa: S311 - a load
+    return {"alertname": "Drill", "ballast_runbook": runbook.name, LABEL: thing}
 
 
 def fingerprint(labels: Mapping[str, str]) -> str:

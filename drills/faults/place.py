@@ -15,14 +15,14 @@ from typing import Final
 
 from ballast_remediator.store.places import Place as StorePlace
 from ballast_remediator.store.places import PostgresqlServer, SqliteFile
-from drills.faults import sabotage
+from drills.faults import sabotage, starter
 from drills.faults.effects import FILE, REPLICA
 from drills.faults.generated import CLUSTER, GENERATED
 from drills.faults.points import LEASE, REPLICAS, StoreKind
 from drills.faults.real import Surroundings
 from drills.stack import Component, Postgresql, Process, Stack, http_probe
 from drills.stack.faketime import Clock
-from drills.stack.families import descendants
+from drills.stack.families import members
 from drills.stack.process import ROOT, VENV, StackError, tool
 
 ROLES: Final = ("ingest", "viewer", "admin")
@@ -38,8 +38,18 @@ POLICY: Final = {
 }
 ENGINE: Final = {"lease": f"{LEASE:g}s", "reopen_after": "1ms", "planning_patience": "20s", "workers": 32}
 REAL: Final = {"compact_keep": "1s", "rearm_watch": "1s", "patience": "30s", "cluster_restored_within": "5s"}
+UNREACHABLE: Final = "http://127.0.0.1:9"
+NOTHING: Final = {
+    "etcd": [{"members": [{"endpoint": UNREACHABLE, "metrics_url": UNREACHABLE}]}],
+    "prometheus": {"url": UNREACHABLE},
+    "alertmanagers": [{"url": UNREACHABLE}],
+}
+"""A cluster of which nobody asks anything."""
 READY_WITHIN: Final = 60.0
 RESTART_SECONDS: Final = 0.3
+END_WITHIN: Final = 15.0
+WARM: Final = "drills.faults.warm"
+STARTER: Final = Path(starter.__file__)
 TRACED: Final = "openat,pwrite64,fdatasync,fsync,ftruncate"
 
 
@@ -54,18 +64,26 @@ class Replica:
     trace: Path
     clock: Clock
 
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Supervisor and worker, as far as they are there."""
+        found = members(self.process.pid)
+        found.pop(self.process.pid, None)  # it only waits for them
+        return tuple(sorted(found, key=lambda pid: found[pid] in found))
+
     def kill_worker(self) -> None:
         """The supervisor then ends by itself."""
-        for pid in descendants(self.process.pid):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self.process.wait(within=20.0)
+        self._kill(self.pids[1:])
 
     def kill_supervisor(self) -> None:
         """The kernel then kills the worker."""
-        if self.process.running:
-            os.kill(self.process.pid, signal.SIGKILL)
-        self.process.wait(within=20.0)
+        self._kill(self.pids[:1])
+
+    def _kill(self, pids: tuple[int, ...]) -> None:
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait(within=END_WITHIN)
 
     def bring_back(self) -> None:
         """As a supervisor does: started again until it is ready. Raises `StackError` when it never is."""
@@ -94,8 +112,9 @@ class Place:
         kind: StoreKind,
         *,
         without: str = "",
+        real: bool = True,
     ) -> None:
-        """``without`` names a safeguard that is taken out of the replicas."""
+        """``without`` names a safeguard that is taken out of the replicas; only a ``real`` place has an etcd."""
         self.stack = stack
         self.kind = kind
         self.folder = stack.data("place")
@@ -105,7 +124,7 @@ class Place:
         self.server = self._postgresql() if kind is StoreKind.POSTGRESQL else None
         self._credentials()
         count = REPLICAS if kind is StoreKind.POSTGRESQL else 1
-        self.surroundings = Surroundings(stack)
+        self.surroundings = Surroundings(stack) if real else None
         self.replicas = tuple(self._replica(number, without) for number in range(count))
 
     @property
@@ -138,31 +157,43 @@ class Place:
         config = self.folder / f"replica-{number}.yaml"
         config.write_text(json.dumps(self._config(address), default=str))
         clock = Clock(self.folder / f"clock-{number}")
+        arguments = ("--config", str(config))
+        environment = {
+            "PYTHONPATH": os.pathsep.join((str(ROOT), *filter(None, sys.path))),  # from where this process has it
+            FILE: str(self.effects),
+            REPLICA: str(number),
+            sabotage.WITHOUT: without,
+            **clock.environment,
+        }
+        socket = self.folder / f"warm-{number}"
+        warm = Component(
+            name=f"{self.folder.name}-warm-{number}",
+            program=VENV / "python",
+            arguments=("-m", WARM, str(socket)),
+            ready=lambda: None if socket.exists() else "it imports",
+            ready_within=READY_WITHIN,
+            env=environment,
+        )
         component = Component(
             name=f"{self.folder.name}-replica-{number}",
             program=VENV / "python",
-            arguments=("-m", "drills.faults.program", "--config", str(config)),
+            arguments=("-I", "-S", str(STARTER), str(socket), *arguments),
             ready=http_probe(f"http://{address}/readyz"),
             ready_within=READY_WITHIN,
-            env={
-                "PYTHONPATH": os.pathsep.join((str(ROOT), *filter(None, sys.path))),  # from where this process has it
-                FILE: str(self.effects),
-                REPLICA: str(number),
-                sabotage.WITHOUT: without,
-                **clock.environment,
-            },
         )
         trace = self.folder / f"trace-{number}"
         traced = replace(
             component,
             name=f"{component.name}-traced",
             program=tool("strace"),
+            env=environment,
             arguments=(
                 *("--follow-forks", "--seccomp-bpf", "--decode-fds=path", "--string-limit=0", "--quiet=all"),
                 *("--signal=none", f"--trace={TRACED}", f"--output={trace}"),
-                *(str(component.program), *component.arguments),
+                *(str(VENV / "python"), "-m", "drills.faults.program", *arguments),
             ),
         )
+        self.stack.run(warm)
         return Replica(
             number, f"http://{address}", self.stack.run(component)[0], self.stack.prepared(traced), trace, clock
         )
@@ -177,7 +208,7 @@ class Place:
             "tokens_file": self.folder / "tokens.yaml",
             "policy_file": self.folder / "policy.yaml",
             "snapshots": {"directory": self.folder / "snapshots"},
-            "clusters": {CLUSTER: self.surroundings.config()},
+            "clusters": {CLUSTER: NOTHING if self.surroundings is None else self.surroundings.config()},
             "runbooks": {"etcd-free-space": REAL},
             "engine": ENGINE,
         }

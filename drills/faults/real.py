@@ -9,6 +9,7 @@ from typing import Final
 
 from drills.filling import client, fill
 from drills.stack import Scrape, Stack, mountpoint
+from kube_ballast.clients.alertmanager import Alertmanager
 from kube_ballast.clients.errors import ClientError
 from kube_ballast.clients.prometheus import Prometheus
 from kube_ballast.config import HttpConfig
@@ -42,6 +43,7 @@ class Surroundings:
             rules=[json.dumps({"groups": [{"name": "drill", "rules": [ALERT]}]})],
             scrape_interval="1s",
             evaluation_interval="1s",
+            flags={"rules.alert.resend-delay": "1s"},  # the first time it may not know its Alertmanager yet
         )
         self._wait_until_known()
 
@@ -71,5 +73,8 @@ class Surroundings:
         asked = Prometheus(HttpConfig(url=self._prometheus.url))
         give_up = time.monotonic() + KNOWN_WITHIN
         known = "node_filesystem_avail_bytes and on () ALERTS"
-        while not asked.query(known, timeout=TIMEOUT) and time.monotonic() < give_up:
+        alertmanager = Alertmanager(HttpConfig(url=self._alertmanager.url))
+        while time.monotonic() < give_up:
+            if asked.query(known, timeout=TIMEOUT) and alertmanager.alerts(timeout=TIMEOUT):
+                return
             time.sleep(POLL)

@@ -4,9 +4,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from sqlalchemy import Connection, select
+
+from ballast_remediator.config import StoreConfig
 from ballast_remediator.contract import ClaimRequest
 from ballast_remediator.engine import execution, judging
-from ballast_remediator.store import runs
+from ballast_remediator.store import postgresql, runs, schema
+from ballast_remediator.store.places import Place, SqliteFile
 from ballast_remediator.store.writer import StoreUnavailable
 
 WITHOUT: Final = "BALLAST_DRILL_WITHOUT"
@@ -20,12 +24,17 @@ def put(place: object, name: str, value: object) -> None:
 
 
 def fence() -> None:
-    """Whoever lost a run may go on with it."""
+    """Whoever lost a run may go on with it: any token is as good as the present one."""
 
-    def anybody(*_: object) -> None:
-        return None
+    def unfenced(operation: Callable[..., Any]) -> Callable[..., Any]:
+        def with_present(connection: Connection, run_id: str, _: int, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+            present = connection.execute(select(schema.runs.c.token).where(schema.runs.c.id == run_id)).scalar_one()
+            return operation(connection, run_id, present, *args, **kwargs)
 
-    put(runs, "_own", anybody)
+        return with_present
+
+    for name in ("own", "intend", "checkpoint", "note", "advance"):
+        put(runs, name, unfenced(getattr(runs, name)))
 
 
 def lock() -> None:
@@ -51,7 +60,21 @@ def retry() -> None:
     put(execution.Context, "_patiently", once)
 
 
-SAFEGUARDS: Final[Mapping[str, Callable[[], None]]] = {each.__name__: each for each in (fence, lock, retry)}
+def fsync() -> None:
+    """What was committed is in memory, and on the disk some time later."""
+    as_configured: Any = StoreConfig.place
+
+    def place(config: StoreConfig) -> Place:
+        given: Place = as_configured.fget(config)
+        if isinstance(given, SqliteFile):
+            return replace(given, durable=False)
+        return given
+
+    put(StoreConfig, "place", property(place))
+    put(postgresql, "_OPTIONS", postgresql._OPTIONS.replace("synchronous_commit=on", "synchronous_commit=off"))  # noqa: SLF001
+
+
+SAFEGUARDS: Final[Mapping[str, Callable[[], None]]] = {each.__name__: each for each in (fence, lock, retry, fsync)}
 
 
 def take_out(name: str) -> None:

@@ -62,12 +62,18 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """Points of one seed on one store. ``without`` names a safeguard that is taken out."""
+    """Points of one seed on one store, ``lanes`` of them at a time.
+
+    ``without`` names a safeguard that is taken out; only a ``real`` round has an etcd and Alertmanagers.
+    """
 
     seed: int
     store: StoreKind
     points: tuple[Point, ...]
     without: str = ""
+    real: bool = True
+    lanes: int | None = None
+    drain_within: float = DRAIN_WITHIN
 
     @classmethod
     def drawn(cls, seed: int, store: StoreKind, first: int, count: int) -> "Round":
@@ -79,24 +85,25 @@ def carry_out(one: Round, done: Callable[[Point], None] = lambda _: None) -> Cou
     counts = Counts()
     began = time.monotonic()
     with Stack() as stack:
-        place = Place(stack, one.store, without=one.without)
+        place = Place(stack, one.store, without=one.without, real=one.real)
         promises = Promises(stack.logs / "accepted")
         with _loaded(place, promises) as injector:
-            with ThreadPoolExecutor(LANES[one.store], thread_name_prefix="fault") as pool:
+            with ThreadPoolExecutor(one.lanes or LANES[one.store], thread_name_prefix="fault") as pool:
                 for point in one.points:
                     future = pool.submit(_point, injector, point, counts)
                     future.add_done_callback(lambda _, point=point: done(point))  # type: ignore[misc]
-            _settle(place, promises, injector)
+            _settle(place, promises, injector, one.drain_within)
         _judge(place, promises, counts)
         counts.seconds = time.monotonic() - began
-        if counts.violated:
+        if counts.violated and not one.without:
             _keep(stack, place, counts)
     return counts
 
 
 @contextmanager
 def _loaded(place: Place, promises: Promises) -> Iterator[Injector]:
-    pair = Pair(place.stack, place.replicas[0].url, place.token("ingest"))
+    real = place.surroundings is not None
+    pair = Pair(place.stack, place.replicas[0].url, place.token("ingest")) if real else None
     load = Load([replica.url for replica in place.replicas], place.token, promises, pair)
     load.start()
     try:
@@ -117,13 +124,13 @@ def _point(injector: Injector, point: Point, counts: Counts) -> None:
     counts.points += 1
 
 
-def _settle(place: Place, promises: Promises, injector: Injector) -> None:
+def _settle(place: Place, promises: Promises, injector: Injector, within: float) -> None:
     """No more faults: everybody works, no more alerts come, and what has begun ends."""
     for replica in place.replicas:
         replica.bring_back()
     injector.load.stop_posting()
     reader = Reader(place.where)
-    give_up = time.monotonic() + DRAIN_WITHIN
+    give_up = time.monotonic() + within
     while time.monotonic() < give_up:
         try:
             if not reader.still_open() and promises.accepted <= reader.known():
@@ -140,7 +147,7 @@ def _judge(place: Place, promises: Promises, counts: Counts) -> None:
     for name, words in invariants.violations(history).items():
         for each in words:
             counts.violate(name, each)
-    logs = place.surroundings.logs
+    logs = {} if place.surroundings is None else place.surroundings.logs
     seen = [each for name, log in logs.items() for each in invariants.defragmentations(name, log)]
     for each in invariants.two_at_once(seen):
         counts.violate("etcd: two members in defragmentation at once", each)

@@ -18,9 +18,14 @@ def groups_of(pid: int) -> frozenset[int]:
     return frozenset(groups[each] for each in descendants(pid) if each in groups) - {groups.get(pid, pid)}
 
 
+def members(group: int) -> dict[int, int]:
+    """Pids of a process group, with their parents'."""
+    return {pid: parent for pid, parent, of, state in _table() if of == group and state != "Z"}
+
+
 def alive(group: int) -> bool:
     """Whether a process of that group runs; one that only waits for being reaped does not."""
-    return any(of == group and state != "Z" for _, _, of, state in _table())
+    return bool(members(group))
 
 
 def _table() -> tuple[tuple[int, int, int, str], ...]:
