@@ -19,7 +19,7 @@ local d = import '../lib/dashboard.libsonnet';
   local onOff = d.thresholds('red', [[1, 'green']]),
   local offOn = d.thresholds('green', [[1, 'red']]),
 
-  // Nothing came in most intervals: points, and lines over the gaps between them.
+  // Nothing came in most intervals, which a quantile calls NaN (>= 0 leaves it out): points, and lines over the gaps.
   local seldom = { fieldConfig+: { defaults+: { custom+: { showPoints: 'auto', spanNulls: true } } } },
 
   local works = [
@@ -159,7 +159,7 @@ local d = import '../lib/dashboard.libsonnet';
       'From a run\'s first step to its end; nine of ten took less, as read from buckets. Empty: none ended just then.',
       [
         d.target(
-          'histogram_quantile(0.9, sum by (runbook, le) (max by (%s, runbook, le) (%s)))'
+          'histogram_quantile(0.9, sum by (runbook, le) (max by (%s, runbook, le) (%s))) >= 0'
           % [config.clusterLabel, rate('run_duration_seconds_bucket')],
           '{{runbook}}',
         ),
@@ -185,8 +185,8 @@ local d = import '../lib/dashboard.libsonnet';
       'Of a hundred notifications, 99 are answered faster; of a hundred writes to the store, 99 are on disk faster. A notification waits '
       + 'for one write, a write for one fsync. Near a second: the disk is in trouble.',
       [
-        d.target('histogram_quantile(0.99, sum by (le) (%s))' % rate('ingest_duration_seconds_bucket'), 'answer'),
-        d.target('histogram_quantile(0.99, sum by (le) (%s))' % rate('store_write_duration_seconds_bucket'), 'write'),
+        d.target('histogram_quantile(0.99, sum by (le) (%s)) >= 0' % rate('ingest_duration_seconds_bucket'), 'answer'),
+        d.target('histogram_quantile(0.99, sum by (le) (%s)) >= 0' % rate('store_write_duration_seconds_bucket'), 'write'),
       ],
       's',
     ) + seldom,
