@@ -47,7 +47,7 @@ check-generated: venv ## Fails, with the difference, when generated files are ou
 	@$(BIN)/python -m tools.proto --check
 
 .PHONY: e2e
-e2e: tools ## The demo's story asserted, and the remediator under 30 faults on each store
+e2e: tools tools-e2e ## The demo's story, real apiservers, and the remediator under 30 faults on each store
 	@$(BIN)/pytest -m e2e -s
 
 # --- What measures, and what takes more than CI has ---
