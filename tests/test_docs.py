@@ -26,6 +26,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "Exporter": exporter.Config,
     "Log": exporter.LogConfig,
     "Apiservers": exporter.ApiserversConfig,
+    "Kubernetes": shared.KubernetesConfig,
     "Collectors": exporter.CollectorsConfig,
     "Collector": exporter.CollectorConfig,
     "Census": exporter.EtcdKeyspaceConfig,

@@ -9,8 +9,9 @@
           - endpoint: https://10.0.0.1:2379
             metrics_url: http://10.0.0.1:2381    # where --listen-metrics-urls points; default: endpoint
         tls: {ca: ca.crt, cert: healthcheck-client.crt, key: healthcheck-client.key}
-    apiservers:                       # each by its own address, no load balancer; without them none is asked
-      urls: [https://10.0.0.1:6443, https://10.0.0.2:6443]
+    apiservers:                       # without them none is asked
+      urls: [https://10.0.0.1:6443, https://10.0.0.2:6443]    # each by its own address, no load balancer; or
+      # kubernetes: {kubeconfig: exporter.kubeconfig}         # as the Service kubernetes has them
       tls: {ca: ca.crt}
       bearer_token_file: token
     collectors:
@@ -38,7 +39,7 @@ from urllib.parse import urlsplit
 from pydantic import ByteSize, Field, FilePath, ValidationInfo, field_validator, model_validator
 
 from kube_ballast.analysis.keyspace import DEFAULT_PREFIX
-from kube_ballast.config import Duration, EtcdConfig, HttpConfig, HttpUrl, ListenAddress, Model, TLSFiles
+from kube_ballast.config import Duration, EtcdConfig, HttpUrl, KubernetesConfig, ListenAddress, Model, TLSFiles
 
 
 class LogConfig(Model):
@@ -75,24 +76,26 @@ class EtcdKeyspaceConfig(CollectorConfig):
 
 
 class ApiserversConfig(Model):
-    """Every apiserver of the cluster, and what they are asked with."""
+    """The apiservers of a cluster, listed or found by asking it, and what they are asked with."""
 
-    urls: tuple[HttpUrl, ...] = Field(min_length=1)
+    urls: tuple[HttpUrl, ...] | None = Field(default=None, min_length=1)
+    kubernetes: KubernetesConfig | None = None
     tls: TLSFiles | None = None
     bearer_token_file: FilePath | None = None
 
     @field_validator("urls")
     @classmethod
-    def _addresses_differ(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
-        addresses = [urlsplit(url).netloc for url in urls]
+    def _addresses_differ(cls, urls: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        addresses = [urlsplit(url).netloc for url in urls or ()]
         if len(set(addresses)) != len(addresses):
             raise ValueError("the same address stands twice")
         return urls
 
-    @property
-    def connections(self) -> tuple[HttpConfig, ...]:
-        """One an apiserver."""
-        return tuple(HttpConfig(url=url, tls=self.tls, bearer_token_file=self.bearer_token_file) for url in self.urls)
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.urls is None) == (self.kubernetes is None):
+            raise ValueError("either list the apiservers in urls, or say in kubernetes which cluster names them")
+        return self
 
 
 class ApiserverRequestsConfig(CollectorConfig):

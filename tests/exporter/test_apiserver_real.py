@@ -10,25 +10,29 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from ballast_exporter.apiservers import Discovered, Listed
 from ballast_exporter.collectors.apiserver_requests import ApiserverRequests
 from ballast_exporter.contract import Deadline, RequestCounter, Snapshot
 from ballast_exporter.exposition import PLAIN
 from drills.stack import Stack
 from kube_ballast.clients.apiserver import ApiserverMetrics
+from kube_ballast.clients.apiserver_addresses import apiserver_urls
 from kube_ballast.clients.errors import Denied
-from kube_ballast.config import HttpConfig
+from kube_ballast.clients.kubernetes.client import Kubernetes
+from kube_ballast.config import HttpConfig, KubernetesConfig
 from tests.exporter.apiserver_traffic import Balancer, bound, connection, excerpt, make, page, queueing, traffic
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.e2e
 
 PAGES = Path(__file__).parent / "pages"
+SOON = 30.0
 COUNTED_WITHIN = 150.0
 """Seconds until an apiserver has counted its objects; it does so once a minute."""
 
 
 def collector(*configs: HttpConfig) -> ApiserverRequests:
-    return ApiserverRequests([ApiserverMetrics(each) for each in configs], RequestCounter(), 500)
+    return ApiserverRequests(Listed([ApiserverMetrics(each) for each in configs]), RequestCounter(), 500)
 
 
 def collect(source: ApiserverRequests) -> Snapshot:
@@ -106,6 +110,21 @@ def test_apiservers_their_load_balancer_and_what_rbac_says(stack: Stack) -> None
     assert [sample.value for sample in snapshot.families[0].samples] == [1.0, 0.0]
     assert "refused" in snapshot.notes[0]
     _reading_takes_one_verb(connection(plane, "ballast-exporter"), admin[0])
+
+
+def test_the_cluster_names_its_apiservers_and_one_that_stops_is_asked_on(stack: Stack) -> None:
+    plane = stack.kube_apiserver(stack.etcd(), n=2)
+    named = [f"https://{each.advertised}" for each in plane.apiservers]
+    cluster = Kubernetes(KubernetesConfig(kubeconfig=plane.admin))
+    apiservers = Discovered(lambda timeout: apiserver_urls(cluster, timeout=timeout), lambda url: url)
+    assert eventually(lambda: sorted(apiservers.now(SOON)[0]) == named, within=SOON)
+    plane.apiservers[1].process.stop()
+    assert eventually(lambda: apiserver_urls(cluster, timeout=SOON) == (named[0],), within=2 * SOON)
+    assert sorted(apiservers.now(SOON)[0]) == named
+    plane.apiservers[0].process.stop()
+    sources, (note,) = apiservers.now(SOON)
+    assert sorted(sources) == named
+    assert note.endswith("those apiservers are asked that were known before")
 
 
 def _reading_takes_one_verb(ours: HttpConfig, admin: HttpConfig) -> None:

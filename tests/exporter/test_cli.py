@@ -39,6 +39,7 @@ def test_a_good_configuration_is_said_to_be_good(tmp_path: Path) -> None:
         (GOOD + "collectors:\n  etcd_quota: {interval: 5s, deadline: 6s}\n", 4, "deadline (6 s) is longer than the"),
         (GOOD + "collectors:\n  apiserver_requests: {top: 9}\n", 3, "list the apiservers under `apiservers`"),
         (GOOD + "apiservers:\n  urls: [https://a, https://a/x]\n", 4, "the same address stands twice"),
+        (GOOD + "apiservers:\n  tls: {}\n", 3, "either list the apiservers in urls, or say in kubernetes"),
         (GOOD + "collectors:\n  etcd: {}\n", 4, "collectors.etcd: unknown key"),
         (GOOD + "  - members: [{endpoint: http://127.0.0.1:2380}]\n", 1, "two etcds have the same name"),
         ("etcd: []\n", 1, "etcd: needs at least 1, has 0"),

@@ -34,7 +34,11 @@ Cost: per poll and apiserver 1 GET /metrics: 1.7 MB and 27 ms of the time of an 
 which the exporter holds one line and one piece of 64 KiB. It is asked for unpacked: packing it costs the apiserver half
 as much again. About 10 series a resource and apiserver, 4 a priority level.
 
-Reads: ``kube_ballast.analysis.apiserver_requests.METRICS`` of ``/metrics``; takes the verb get on the nonResourceURL.
+With ``apiservers.kubernetes`` there is 1 LIST more per poll, of the EndpointSlices of the Service ``kubernetes``. An
+apiserver that is named there no more is asked for another 15 minutes: the others take it off when it hangs.
+
+Reads: ``kube_ballast.analysis.apiserver_requests.METRICS`` of ``/metrics``, which takes the verb get on that
+nonResourceURL; the EndpointSlices, which takes the verb list on endpointslices in the namespace default.
 """
 
 import math
@@ -45,18 +49,24 @@ from urllib.parse import urlsplit
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from ballast_exporter.apiservers import Apiservers, Discovered, Listed
 from ballast_exporter.config import Config
 from ballast_exporter.contract import Deadline, RequestCounter, Snapshot
 from kube_ballast.analysis.apiserver_identity import Identities
 from kube_ballast.analysis.apiserver_requests import METRICS, Names, Tally
 from kube_ballast.analysis.keyspace import Resource
 from kube_ballast.clients.apiserver import ApiserverMetrics
+from kube_ballast.clients.apiserver_addresses import apiserver_urls
 from kube_ballast.clients.errors import BadResponse, ClientError, Unavailable
 from kube_ballast.clients.exposition import Sample
+from kube_ballast.clients.kubernetes.client import Kubernetes
+from kube_ballast.config import HttpConfig
 
 NAME = "apiserver_requests"
-_READ_SHARE = 0.9
+_FIND_SHARE, _READ_SHARE = 0.1, 0.8
 """Of the deadline; the rest is for what is made of it."""
+_MOST_APISERVERS = 32
+"""As many are asked at once; threads are made as they are needed."""
 
 
 _Counts = Iterable[tuple[tuple[Resource | str, *tuple[str, ...]], float]]
@@ -74,19 +84,21 @@ class Source(Protocol):
 class ApiserverRequests:
     """The collector; see the module's text for what it gives."""
 
-    def __init__(self, sources: Sequence[Source], requests: RequestCounter, top: int) -> None:
-        self._sources = sources
+    def __init__(self, apiservers: Apiservers[Source], requests: RequestCounter, top: int) -> None:
+        self._apiservers = apiservers
         self._requests = requests
         self._names = Names(top)
         self._identities = Identities()
         # A thread for each: one that does not answer takes none from the others.
-        self._pool = ThreadPoolExecutor(len(sources), thread_name_prefix=NAME)
+        self._pool = ThreadPoolExecutor(_MOST_APISERVERS, thread_name_prefix=NAME)
 
     def collect(self, deadline: Deadline) -> Snapshot:
         """One look at every apiserver, all at once. Raises ClientError when none of them can be read."""
-        timeout = _READ_SHARE * deadline.remaining()
-        answers = list(self._pool.map(lambda source: self._ask(source, timeout), self._sources))
-        read = {source.url: it for source, it in zip(self._sources, answers, strict=True) if isinstance(it, Tally)}
+        # Rounded, so that a message that names it is the same at each poll, and logged once.
+        to_find, to_read = (round(share * deadline.remaining(), 1) for share in (_FIND_SHARE, _READ_SHARE))
+        sources, trouble = self._apiservers.now(to_find)
+        answers = list(self._pool.map(lambda source: self._ask(source, to_read), sources))
+        read = {source.url: it for source, it in zip(sources, answers, strict=True) if isinstance(it, Tally)}
         errors = [each for each in answers if isinstance(each, ClientError)]
         unusable = self._identities.unusable(read)
         errors += [BadResponse(url, why) for url, why in unusable.items()]
@@ -94,10 +106,10 @@ class ApiserverRequests:
         if not told:
             raise _all(errors)
         self._names.learn(told.values())
-        notes = [str(error) for error in errors]
+        notes = [*trouble, *map(str, errors)]
         if self._names.left_out:
             notes.append(f"{self._names.left_out} resources are told together as (other); see the setting top")
-        return Snapshot(tuple(self._families(told)), tuple(notes))
+        return Snapshot(tuple(self._families([source.url for source in sources], told)), tuple(notes))
 
     def close(self) -> None:
         """Let go of the threads, without waiting for what is under way."""
@@ -114,12 +126,12 @@ class ApiserverRequests:
             return BadResponse(source.url, "GET /metrics: no apiserver's metrics; does the URL lead to an apiserver?")
         return tally
 
-    def _families(self, told: Mapping[str, Tally]) -> Iterable[Metric]:
+    def _families(self, urls: Iterable[str], told: Mapping[str, Tally]) -> Iterable[Metric]:
         readable = GaugeMetricFamily(
             f"ballast_{NAME}_readable", "Whether this apiserver's metrics could be read.", labels=["apiserver"]
         )
-        for source in self._sources:
-            readable.add_metric([_label(source.url)], _label(source.url) in told)
+        for url in urls:
+            readable.add_metric([_label(url)], _label(url) in told)
         yield readable
         for kind, name, text, labels, counts in _FAMILIES:
             family = kind(f"ballast_{NAME}{name}", text, labels=["apiserver", *labels])
@@ -139,10 +151,23 @@ class ApiserverRequests:
 
 
 def build(config: Config, requests: RequestCounter) -> ApiserverRequests:
-    """The collector for the configured apiservers."""
-    assert config.apiservers is not None, "without apiservers this collector is not enabled"
-    sources = [ApiserverMetrics(each) for each in config.apiservers.connections]
-    return ApiserverRequests(sources, requests, config.collectors.apiserver_requests.top)
+    """The collector for the apiservers that are configured, or that the configured cluster names."""
+    settings = config.apiservers
+    assert settings is not None, "without apiservers this collector is not enabled"
+
+    def connect(url: str) -> ApiserverMetrics:
+        return ApiserverMetrics(HttpConfig(url=url, tls=settings.tls, bearer_token_file=settings.bearer_token_file))
+
+    apiservers: Apiservers[Source] = Listed([connect(url) for url in settings.urls or ()])
+    if settings.kubernetes is not None:
+        kubernetes = Kubernetes(settings.kubernetes, agent="ballast-exporter")
+
+        def find(timeout: float) -> Sequence[str]:
+            requests.count(kubernetes.target)
+            return apiserver_urls(kubernetes, timeout=timeout)
+
+        apiservers = Discovered(find, connect)
+    return ApiserverRequests(apiservers, requests, config.collectors.apiserver_requests.top)
 
 
 def _label(url: str) -> str:
