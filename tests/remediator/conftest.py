@@ -9,7 +9,8 @@ import structlog
 from ballast_remediator.engine import execution, planning
 from ballast_remediator.runbooks import etcd_compact, etcd_leases
 from ballast_remediator.store import ledger
-from drills.stack import EtcdCluster, Stack
+from ballast_remediator.store.places import PostgresqlServer
+from drills.stack import EtcdCluster, Postgresql, Stack
 from tests.remediator import chain
 from tests.remediator.doubles import FakePrometheus, http_server
 
@@ -40,6 +41,19 @@ def looks_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
 def full_etcd(session_stack: Stack) -> EtcdCluster:
     """Three members, full: for the tests that see a run refused, which leaves etcd as it is."""
     return chain.full(session_stack)
+
+
+@pytest.fixture(scope="session")
+def postgresql(session_stack: Stack) -> Postgresql:
+    """Shared by the session: a test takes a database of its own and does nothing to the server."""
+    # Nobody cuts its power, and a database for each test is many files to synchronise.
+    return session_stack.postgresql(settings={"fsync": "off", "full_page_writes": "off"})
+
+
+@pytest.fixture
+def shared(postgresql: Postgresql) -> PostgresqlServer:
+    """An empty database, for as many replicas as a test opens."""
+    return PostgresqlServer(postgresql.fresh(), postgresql.password_file)
 
 
 @pytest.fixture

@@ -6,17 +6,19 @@ to the ledger holds until the claim is committed, and the audit's chain cannot f
 `IDLE_IN_TRANSACTION` seconds: the server ends its session.
 """
 
+import itertools
+import secrets
 from collections.abc import Callable, Generator
 from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg.errors import DatabaseError
-from sqlalchemy import Connection, create_engine, text
-from sqlalchemy.exc import DataError
+from sqlalchemy import Connection, create_engine, delete, select, text
 
 from ballast_remediator.store import memory
 from ballast_remediator.store.clock import OPTION
 from ballast_remediator.store.places import PostgresqlServer
+from ballast_remediator.store.schema import turns
 
 R = TypeVar("R")
 
@@ -38,13 +40,18 @@ _OPTIONS: Final = (
     f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION}s"
 )
 _TURN: Final = text(
-    # OFFSET 0 keeps the planner from flattening it: first the lock, then the time.
-    "SELECT pg_current_xact_id()::text AS ticket, extract(epoch FROM clock_timestamp())::float8 AS now "
-    "FROM (SELECT pg_advisory_xact_lock(:writing) OFFSET 0) AS turn"
+    # One question, in which the lock comes before the time.
+    "WITH turn AS MATERIALIZED (SELECT pg_advisory_xact_lock(:writing)) "
+    "INSERT INTO turns (writer, ticket, at) "
+    "SELECT :writer, :ticket, extract(epoch FROM clock_timestamp())::float8 FROM turn "
+    "ON CONFLICT (writer) DO UPDATE SET ticket = excluded.ticket, at = excluded.at RETURNING at"
 ).bindparams(writing=WRITING)
+_WAIT_FOR_TURN: Final = text("SELECT pg_advisory_xact_lock(:writing)").bindparams(writing=WRITING)
 _NOW: Final = text("SELECT extract(epoch FROM clock_timestamp())::float8")
-_STATUS: Final = text("SELECT pg_xact_status(CAST(:ticket AS xid8))")
 _NOW_KEY: Final = "now"
+FIRST: Final = "1"
+FORGOTTEN: Final = 30 * 86400.0
+"""Seconds after which the last turn of a process that is gone is nobody's question any more."""
 
 
 class _Hanging(DatabaseError):
@@ -76,24 +83,31 @@ class Postgresql:
             pool_timeout=ANSWER_SECONDS,
             execution_options={OPTION: _now},
         )
+        self._writer = secrets.token_hex(8)
+        self._tickets = itertools.count(int(FIRST))
         self.reading = self.engine.execution_options(isolation_level="REPEATABLE READ")
         memory.watch(self.engine)
 
     def begin_writing(self, connection: Connection) -> str:
-        turn = connection.execute(_TURN).one()
-        memory.of(connection)[_NOW_KEY] = turn.now
-        return str(turn.ticket)
+        ticket = str(next(self._tickets))
+        now: float = connection.execute(_TURN, {"writer": self._writer, "ticket": ticket}).scalar_one()
+        memory.of(connection)[_NOW_KEY] = now
+        if ticket == FIRST:
+            connection.execute(delete(turns).where(turns.c.at < now - FORGOTTEN))
+        return ticket
 
     def committed(self, ticket: str) -> bool:
-        """By the server's own record of its transactions."""
-        try:
-            with self.engine.connect() as connection:
-                # A transaction that still goes on is that of a session which the server has not given up: its lock is
-                # ours when it has ended.
-                self.begin_writing(connection)
-                return bool(connection.execute(_STATUS, {"ticket": ticket}).scalar() == "committed")
-        except DataError:  # "in the future": another server took over, and never saw it
-            return False
+        """By what the transaction itself left in the store.
+
+        Not by `pg_xact_status`: a crash that loses a transaction before its number was on disk gives the number to
+        the next one, and that one's fate is told. Nor does a server know it that took over from a dead one.
+        """
+        mine = select(turns.c.ticket).where(turns.c.writer == self._writer)
+        with self.engine.connect() as connection:
+            # One that still goes on is that of a session which the server has not given up: the lock is ours when it
+            # has ended.
+            connection.execute(_WAIT_FOR_TURN)
+            return bool(connection.execute(mine).scalar() == ticket)
 
     def begin_migrating(self, connection: Connection) -> None:
         connection.exec_driver_sql("SET LOCAL lock_timeout = 0")

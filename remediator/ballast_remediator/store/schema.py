@@ -138,6 +138,14 @@ duties = Table(
     Column("taken_at", Float, nullable=False),
 )
 
+turns = Table(
+    "turns",  # the last one that each process took to write: whether a commit was one after all
+    metadata,
+    Column("writer", String, primary_key=True),
+    Column("ticket", String, nullable=False),
+    Column("at", Float, nullable=False),
+)
+
 run_alerts = Table(
     "run_alerts",
     metadata,

@@ -31,7 +31,7 @@ def broken_at(store: Store) -> int | None:
 def written(store: Store) -> Store:
     for _ in range(2):
         run = planned(store, opened(store))
-        store.write(decisions.reject, run.id, person="añna ✓", reason="no \x00 \U0001f600")
+        store.write(decisions.reject, run.id, person="añna ✓", reason="no \x01 \U0001f600")
     assert broken_at(store) is None
     return store
 

@@ -37,14 +37,14 @@ def shape(connection: Connection) -> dict[str, object]:
     return found
 
 
-def test_the_migrations_make_exactly_the_schema(store: Store) -> None:
+def test_the_migrations_make_exactly_the_schema(sqlite: Store) -> None:
     engine = create_engine("sqlite://")
     with engine.begin() as connection:
         metadata.create_all(connection)
         wanted = shape(connection)
     engine.dispose()
-    assert store.read(shape) == wanted
-    tables = store.read(
+    assert sqlite.read(shape) == wanted
+    tables = sqlite.read(
         lambda c: c.execute(text("select name from sqlite_master where type = 'table'")).scalars().all()
     )
     assert {name for name in tables if not name.startswith("sqlite_")} == {*metadata.tables, "alembic_version"}
@@ -61,15 +61,15 @@ def two_open_runs(connection: Connection) -> None:
         connection.execute(insert(runs).values(id=str(number), created_at=0, updated_at=0, due_at=0, **values))
 
 
-def test_settings_that_survive_a_power_cut(store: Store) -> None:
+def test_settings_that_survive_a_power_cut(sqlite: Store) -> None:
     def pragma(name: str) -> object:
-        return store.read(lambda c: c.execute(text(f"PRAGMA {name}")).scalar())
+        return sqlite.read(lambda c: c.execute(text(f"PRAGMA {name}")).scalar())
 
     assert [pragma(name) for name in ("journal_mode", "synchronous", "foreign_keys")] == ["wal", 2, 1]
 
 
-def test_only_its_owner_may_read_what_alerts_say(store: Store, tmp_path: Path) -> None:
-    store.write_together(inbox.accept, inbox.Arrival(b"kept", "test"))
+def test_only_its_owner_may_read_what_alerts_say(sqlite: Store, tmp_path: Path) -> None:
+    sqlite.write_together(inbox.accept, inbox.Arrival(b"kept", "test"))
     assert {path.name for path in tmp_path.iterdir()} >= {"remediator.db", "remediator.db-wal", "remediator.db.lock"}
     for path in tmp_path.iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
@@ -83,8 +83,8 @@ def test_what_was_written_is_there_after_reopening(tmp_path: Path) -> None:
         assert [one.body for one in store.read(inbox.unfiled)] == [b"kept"]
 
 
-def test_a_second_process_is_refused_and_told_by_whom(store: Store, tmp_path: Path) -> None:
-    del store
+def test_a_second_process_is_refused_and_told_by_whom(sqlite: Store, tmp_path: Path) -> None:
+    del sqlite
     path = tmp_path / "remediator.db"
     with pytest.raises(StoreInUse, match=f"{path} is in use by process [0-9]+$"):
         Store(path)

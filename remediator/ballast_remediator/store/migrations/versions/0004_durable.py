@@ -23,6 +23,13 @@ def upgrade() -> None:
         sa.Column("taken_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_duties")),
     )
+    op.create_table(
+        "turns",
+        sa.Column("writer", sa.String(), nullable=False),
+        sa.Column("ticket", sa.String(), nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("writer", name=op.f("pk_turns")),
+    )
     op.add_column("runs", sa.Column("owner", sa.String(), nullable=True))
     op.create_index("ix_runs_owner", "runs", ["owner"], unique=False)
     op.create_index("ix_runs_finished_at", "runs", ["finished_at"], unique=False)
