@@ -58,6 +58,7 @@ class Intake:
     def forget(self) -> None:
         """What was read to be filed is another replica's to file."""
         self._portions.clear()
+        self._undecided = None  # decided when the duty comes back: it is taken by a write, which waits for this one
 
     def file(self, filer: str | None = None) -> bool:
         """Files what was accepted, oldest first, as much as one commit takes; whether there may be more.

@@ -202,9 +202,9 @@ class Engine:
         taken = self._store.write(replicas.take, free, replica) if free else frozenset()
         for run in found:
             if run.owner == replica or run.id in taken:
-                self._move(run.id, run.state)
+                self._move(run.id, run.state, replica)
 
-    def _move(self, run_id: str, state: RunState) -> None:
+    def _move(self, run_id: str, state: RunState, replica: str | None = None) -> None:
         if state is RunState.AWAITING_APPROVAL:
             with suppress(runs.NotPossible):  # a person was quicker
                 self._store.write(runs.transition, run_id, RunState.EXPIRED, words="nobody approved it in time")
@@ -213,7 +213,9 @@ class Engine:
             if run_id in self._busy:
                 return
             self._busy.add(run_id)
-        self._submit(self._running if state in EXECUTING else self._planning, run_id, lambda: self._step(run_id))
+        self._submit(
+            self._running if state in EXECUTING else self._planning, run_id, lambda: self._step(run_id, replica)
+        )
 
     def _submit(self, pool: ThreadPoolExecutor, run_id: str, work: Callable[[], bool]) -> None:
         future = pool.submit(self._safely, run_id, work)
@@ -240,10 +242,11 @@ class Engine:
             if moved:
                 self._due.set()
 
-    def _step(self, run_id: str) -> bool:
-        """Moves a run on; whether another thread goes on with it."""
+    def _step(self, run_id: str, replica: str | None = None) -> bool:
+        """Moves a run on that ``replica`` had taken; whether another thread goes on with it."""
         run = self._store.read(reading.run, run_id)
-        if run is None or run.final:
+        # One that lost its owner while it waited here is whose takes it next: after a burial that may be anybody.
+        if run is None or run.final or run.owner != replica:
             return False
         if run.state in {RunState.RECEIVED, RunState.PLANNING}:
             self._planner.plan(run)
