@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from ballast_exporter.apiservers import Listed
+from ballast_exporter.app import make_core
 from ballast_exporter.collectors.apiserver_requests import ApiserverRequests, Source
+from ballast_exporter.config import Config
 from ballast_exporter.contract import Deadline, RequestCounter, Snapshot
 from ballast_exporter.core import Core, Running
 from ballast_exporter.exposition import PLAIN
@@ -189,3 +191,38 @@ def test_one_that_hangs_costs_the_others_nothing_and_is_asked_once_a_poll() -> N
     assert snapshot.notes == (f"{hanging.url}: GET /metrics: no whole answer within 0.8 s",)
     assert requests.totals() == {hanging.url: 1, well.url: 1}
     source.close()
+
+
+def test_a_configured_apiserver_is_asked_with_the_configured_token(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("secret\n")
+    with RawServer(lambda connection: connection.sendall(http("200 OK", small().encode()))) as server:
+        config = Config.model_validate(
+            {
+                "etcd": [{"members": [{"endpoint": "http://127.0.0.1:1"}]}],
+                "apiservers": {"urls": [server.url], "bearer_token_file": token},
+                "collectors": {"etcd_quota": {"enabled": False}, "etcd_keyspace": {"enabled": False}},
+            }
+        )
+        (slot,) = make_core(config).slots
+        slot.poll()
+    assert b"ballast_apiserver_requests_total{" in slot.render(PLAIN)
+    assert b"GET /metrics HTTP/1.1" in server.requests[0]
+    assert b"Authorization: Bearer secret" in server.requests[0]
+    assert slot.requests.totals() == {server.url: 1}
+
+
+def test_the_cluster_that_names_no_apiserver_is_the_reason_that_none_is_asked(tmp_path: Path) -> None:
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text("{}")
+    config = Config.model_validate(
+        {
+            "etcd": [{"members": [{"endpoint": "http://127.0.0.1:1"}]}],
+            "apiservers": {"kubernetes": {"kubeconfig": kubeconfig}},
+            "collectors": {"etcd_quota": {"enabled": False}, "etcd_keyspace": {"enabled": False}},
+        }
+    )
+    (slot,) = make_core(config).slots
+    slot.poll()
+    assert str(kubeconfig) in str(slot.state.error)
+    assert slot.render(PLAIN) == b""
