@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from drills.faults.effects import Effect
 TIMEOUT: Final = 10
 UNFILED: Final = "SELECT count(*) FROM notifications WHERE filed_at IS NULL"
 OPEN: Final = "SELECT count(*) FROM runs WHERE finished_at IS NULL"
+WAITING: Final = "SELECT body FROM notifications WHERE filed_at IS NULL"
 KNOWN: Final = "SELECT DISTINCT fingerprint FROM run_alerts"
 RUNS: Final = "SELECT id, runbook, target, state, reason FROM runs"
 STEPS: Final = "SELECT run_id, ordinal, kind, done_at IS NOT NULL FROM steps"
@@ -54,6 +55,8 @@ class History:
     """Fingerprints that were promised."""
     known: frozenset[str] = frozenset()
     """Fingerprints that a run knows of."""
+    waiting: frozenset[str] = frozenset()
+    """Fingerprints of notifications that are in the store and that nobody has filed."""
     runs: tuple[RunEnd, ...] = ()
     steps: tuple[StepEnd, ...] = ()
     audit: tuple[Entry, ...] = ()
@@ -99,6 +102,7 @@ class Reader:
                 return History(
                     accepted=accepted,
                     known=frozenset(row[0] for row in ask(KNOWN)),
+                    waiting=frozenset(_fingerprints(row[0] for row in ask(WAITING))),
                     runs=tuple(RunEnd(row[0], row[1], row[2], RunState(row[3]), row[4]) for row in ask(RUNS)),
                     steps=tuple(StepEnd(row[0], row[1], row[2], bool(row[3])) for row in ask(STEPS)),
                     audit=tuple(_entry(*row) for row in ask(AUDIT)),
@@ -130,6 +134,12 @@ class Ask:
 
 def _read_only(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=TIMEOUT)
+
+
+def _fingerprints(bodies: Iterable[Any]) -> Iterator[str]:
+    for body in bodies:
+        for alert in json.loads(bytes(body))["alerts"]:
+            yield alert["fingerprint"]
 
 
 def _entry(*row: Any) -> Entry:  # noqa: ANN401 - a row of a database

@@ -21,9 +21,11 @@ from kube_ballast.clients.errors import ClientError
 from kube_ballast.clients.remediator import Remediator
 from kube_ballast.config import HttpConfig
 
-AIM_WITHIN: Final = 3.0
+AIM_WITHIN: Final = 1.2
 ETCD_WITHIN: Final = 15.0
 POLL: Final = 0.02
+PROMISES: Final = 3
+PROMISES_WITHIN: Final = 5.0
 DELAY: Final = "300ms"
 """What a slow disk takes for each sync."""
 TIMEOUT: Final = 3.0
@@ -67,6 +69,13 @@ class Injector:
                 while time.monotonic() < give_up and not self._began(file.readlines(), point):
                     time.sleep(POLL)
         wait(point.offset)
+
+    def wait_for_promises(self) -> None:
+        """Until a few more posts were accepted (not for ever): what a lost disk would lose."""
+        before = len(self.load.promises.accepted)
+        give_up = time.monotonic() + PROMISES_WITHIN
+        while len(self.load.promises.accepted) < before + PROMISES and time.monotonic() < give_up:
+            time.sleep(POLL)
 
     def _began(self, lines: list[bytes], point: Point) -> bool:
         found = parsed(b"".join(line for line in lines if line.endswith(b"\n")))
@@ -180,6 +189,7 @@ def _power_cut(injector: Injector, point: Point) -> None:
         try:
             replica.traced.wait_ready()
             injector.wait_for(point)
+            injector.wait_for_promises()
         finally:
             replica.traced.kill()
         lose(replica.trace, injector.place.disk.folder / "remediator.db")
@@ -255,6 +265,7 @@ def _server_paused(injector: Injector, point: Point) -> None:
 
 def _server_killed(injector: Injector, _: Point) -> None:
     assert injector.place.server is not None
+    injector.wait_for_promises()
     injector.place.server.kill()
     injector.place.server.restart()
 

@@ -64,8 +64,13 @@ def two_at_once(intervals: Iterable[Interval]) -> tuple[str, ...]:
 
 
 def _lost(history: History) -> Iterator[str]:
-    for fingerprint in sorted(history.accepted - history.known):
+    for fingerprint in sorted(history.accepted - history.known - history.waiting):
         yield f"alert {fingerprint} was accepted and is lost"
+
+
+def _not_filed(history: History) -> Iterator[str]:
+    for fingerprint in sorted(history.waiting):
+        yield f"alert {fingerprint} is in the store, and nobody has filed it"
 
 
 def _not_ended(history: History) -> Iterator[str]:
@@ -203,6 +208,7 @@ def _in_the_window(effect: Effect, other: Effect) -> bool:
 INVARIANTS: Final[Mapping[str, Callable[[History], Iterator[str]]]] = MappingProxyType(
     {
         "accepted alerts lost": _lost,
+        "accepted alerts not filed in the end": _not_filed,
         "completed steps re-run": _steps_again,
         "effects without an intention": _unintended,
         "effects caused twice": _done_twice,

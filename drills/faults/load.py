@@ -47,6 +47,9 @@ class Promises:
             self.accepted.update(fingerprints)
             self._file.writelines(f"{each}\n" for each in fingerprints)
 
+    def close(self) -> None:
+        self._file.close()
+
     def count(self, answer: str) -> None:
         with self._lock:
             self.answers[answer] += 1
@@ -82,6 +85,7 @@ class Load:
         self.stop_posting()
         self._ended.set()
         self._resolving.join()
+        self.promises.close()
 
     def post(self, labels: Mapping[str, str], replica: int) -> None:
         """Posts alerts with these labels. Answered 202, they are promises; else Alertmanager would post them again."""

@@ -121,7 +121,9 @@ class Place:
         self.effects = self.folder / "effects"
         self.disk = stack.small_disk("disk", DISK_MIB[kind])
         self.server_clock = Clock(self.folder / "server-clock")
-        self.server = self._postgresql() if kind is StoreKind.POSTGRESQL else None
+        # Without fsync a server still writes now and then: then the less often, the surer it shows.
+        more = {"wal_writer_delay": "10s"} if without == sabotage.fsync.__name__ else {}
+        self.server = self._postgresql(more) if kind is StoreKind.POSTGRESQL else None
         self._credentials()
         count = REPLICAS if kind is StoreKind.POSTGRESQL else 1
         self.surroundings = Surroundings(stack) if real else None
@@ -137,10 +139,10 @@ class Place:
     def token(self, role: str) -> Path:
         return self.folder / role
 
-    def _postgresql(self) -> Postgresql:
+    def _postgresql(self, more: Mapping[str, str]) -> Postgresql:
         data = self.disk.folder / "postgresql"
         data.mkdir(mode=0o700)
-        settings = {"max_wal_size": "64MB", "min_wal_size": "32MB"}
+        settings = {"max_wal_size": "64MB", "min_wal_size": "32MB", **more}
         return self.stack.postgresql(data_dir=data, settings=settings, env=self.server_clock.environment)
 
     def _credentials(self) -> None:

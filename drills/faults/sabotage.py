@@ -49,13 +49,13 @@ def lock() -> None:
 
 
 def retry() -> None:
-    """What the store does not take at once is let go of."""
+    """What the store does not take at once is let go of, and the run goes on as if it had been the first attempt."""
 
     def once(_: execution.Context, ask: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever is asked
         try:
             return ask()
         except StoreUnavailable:
-            return None
+            return 1
 
     put(execution.Context, "_patiently", once)
 

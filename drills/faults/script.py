@@ -1,6 +1,7 @@
 """Carries points out in rounds, each on a store of its own, and judges what every round leaves."""
 
 import shutil
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -21,7 +22,8 @@ ROUND: Final = 100
 """Points on one store, before it is judged and a fresh one begins."""
 LANES: Final = {StoreKind.SQLITE: 2, StoreKind.POSTGRESQL: 4}
 """Faults that may be under way at the same time."""
-DRAIN_WITHIN: Final = 120.0
+STUCK_AFTER: Final = 120.0
+"""Seconds without one more run that ended, or alert that was filed, after which nobody waits for the rest."""
 POLL: Final = 0.3
 STOP_WITHIN: Final = 15.0
 
@@ -73,7 +75,8 @@ class Round:
     without: str = ""
     real: bool = True
     lanes: int | None = None
-    drain_within: float = DRAIN_WITHIN
+    until: str | None = None
+    """An invariant: once it is violated, the rest of the points is left out, and nothing is waited for."""
 
     @classmethod
     def drawn(cls, seed: int, store: StoreKind, first: int, count: int) -> "Round":
@@ -92,7 +95,10 @@ def carry_out(one: Round, done: Callable[[Point], None] = lambda _: None) -> Cou
                 for point in one.points:
                     future = pool.submit(_point, injector, point, counts)
                     future.add_done_callback(lambda _, point=point: done(point))  # type: ignore[misc]
-            _settle(place, promises, injector, one.drain_within)
+                    if one.until is not None and _violated(one.until, place, future):
+                        break
+            if one.until is None:
+                _settle(place, promises, injector)
         _judge(place, promises, counts)
         counts.seconds = time.monotonic() - began
         if counts.violated and not one.without:
@@ -124,19 +130,29 @@ def _point(injector: Injector, point: Point, counts: Counts) -> None:
     counts.points += 1
 
 
-def _settle(place: Place, promises: Promises, injector: Injector, within: float) -> None:
+def _violated(name: str, place: Place, future: Future[None]) -> bool:
+    """Whether it is by now, after that point."""
+    future.result()
+    history = Reader(place.where).history(frozenset(), effects.read(place.effects))
+    return history.problem is None and any(invariants.INVARIANTS[name](history))
+
+
+def _settle(place: Place, promises: Promises, injector: Injector) -> None:
     """No more faults: everybody works, no more alerts come, and what has begun ends."""
     for replica in place.replicas:
         replica.bring_back()
     injector.load.stop_posting()
     reader = Reader(place.where)
-    give_up = time.monotonic() + within
-    while time.monotonic() < give_up:
+    least, give_up = sys.maxsize, 0.0
+    while least == sys.maxsize or time.monotonic() < give_up:
         try:
-            if not reader.still_open() and promises.accepted <= reader.known():
-                return
+            left = reader.still_open() + len(promises.accepted - reader.known())
         except OSError:
-            pass  # it does not answer yet
+            left = sys.maxsize - 1  # it does not answer yet
+        if left == 0:
+            return
+        if left < least:
+            least, give_up = left, time.monotonic() + STUCK_AFTER
         time.sleep(POLL)
 
 

@@ -16,6 +16,10 @@ def lost() -> History:
     return good().history(accepted=frozenset({"a", "never-seen"}))
 
 
+def not_filed() -> History:
+    return good().history(accepted=frozenset({"a", "waits"}), waiting=frozenset({"waits"}))
+
+
 def run_again() -> History:
     teller = good()
     teller.says("one", "step_started", ordinal=1, token=1, kind="slow")
@@ -83,6 +87,7 @@ def lifted() -> History:
 
 CASES: list[tuple[str, Callable[[], History]]] = [
     ("accepted alerts lost", lost),
+    ("accepted alerts not filed in the end", not_filed),
     ("completed steps re-run", run_again),
     ("effects without an intention", unintended),
     ("effects caused twice", twice),
@@ -112,6 +117,10 @@ def test_what_violates_it_is_told(name: str, history: Callable[[], History]) -> 
 
 def test_a_store_that_cannot_be_read_lost_everything() -> None:
     assert violations(History(problem="malformed"))["accepted alerts lost"] == ("malformed",)
+
+
+def test_what_waits_to_be_filed_is_not_lost() -> None:
+    assert violations(not_filed())["accepted alerts lost"] == ()
 
 
 def test_a_quarantined_run_has_ended() -> None:
