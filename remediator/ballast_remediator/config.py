@@ -20,7 +20,7 @@ from typing import Annotated, Self
 
 from pydantic import ByteSize, Field, FilePath, field_validator, model_validator
 
-from ballast_remediator.store.outbox import ROUTINE, NoticeKind
+from ballast_remediator.notice_kinds import ROUTINE, NoticeKind
 from ballast_remediator.store.places import Place, PostgresqlServer, SqliteFile, conninfo_problem
 from kube_ballast.analysis.space import WORTH_A_DEFRAG, WORTH_BYTES
 from kube_ballast.config import Duration, EtcdConfig, HttpConfig, HttpUrl, ListenAddress, Model

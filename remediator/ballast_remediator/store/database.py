@@ -15,8 +15,9 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from ballast_remediator.store import clock, outbox
+from ballast_remediator.store.backend import Backend
 from ballast_remediator.store.outbox import Wanted
-from ballast_remediator.store.places import Backend, Place, PostgresqlServer, SqliteFile
+from ballast_remediator.store.places import Place, PostgresqlServer, SqliteFile
 from ballast_remediator.store.postgresql import Postgresql
 from ballast_remediator.store.sqlite import Sqlite
 from ballast_remediator.store.writer import StoreUnavailable, Writer, words_of

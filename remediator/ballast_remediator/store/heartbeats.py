@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, insert, select, update
 
+from ballast_remediator.notice_kinds import NoticeKind
 from ballast_remediator.store import clock
 from ballast_remediator.store.audit import append
 from ballast_remediator.store.notices import CLOCKWORK
-from ballast_remediator.store.outbox import NoticeKind
 from ballast_remediator.store.schema import heartbeats
 from kube_ballast.analysis.words import duration
 

@@ -7,9 +7,10 @@ from sqlalchemy import Connection, and_, func, select, update
 from sqlalchemy.sql import exists
 
 from ballast_remediator.contract import RunState
+from ballast_remediator.notice_kinds import NoticeKind
 from ballast_remediator.store import clock
 from ballast_remediator.store.audit import append
-from ballast_remediator.store.outbox import NoticeKind, wants
+from ballast_remediator.store.outbox import wants
 from ballast_remediator.store.schema import audit, notices, runs
 from kube_ballast.analysis.words import duration
 

@@ -3,37 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, insert, select
 
+from ballast_remediator.notice_kinds import NoticeKind
 from ballast_remediator.store.schema import notices, runs, stops
 
 VERSION: Final = "1"
 OPTION: Final = "ballast_notices"
 """The execution option by which every connection of a store knows what is wanted; without it nothing is written."""
-
-
-class NoticeKind(StrEnum):
-    """What people are told of: the audit's name for it."""
-
-    AWAITING_APPROVAL = "awaiting_approval"
-    APPROVAL_UNSEEN = "approval_unseen"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    OUTCOME_UNKNOWN = "outcome_unknown"
-    BRAKE_SET = "brake_set"
-    KILL_SWITCH_SET = "kill_switch_set"
-    KILL_SWITCH_LIFTED = "kill_switch_lifted"
-    HEARTBEAT_MISSING = "heartbeat_missing"
-    HEARTBEAT_BACK = "heartbeat_back"
-    AUDIT_BROKEN = "audit_broken"
-    AUDIT_HEAD = "audit_head"
-
-
-ROUTINE: Final = frozenset({NoticeKind.SUCCEEDED})
-"""What is sent only to whoever asks for it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,9 @@
-"""Where a store lies, and what SQLite and PostgreSQL do differently. Everything else is one code path."""
+"""Where a store lies. The configuration says it, which is read where no database's driver is installed, too."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
-
-from psycopg import ProgrammingError
-from psycopg.conninfo import conninfo_to_dict
-from sqlalchemy import Connection, Engine
-
-from ballast_remediator.store.clock import Clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +15,7 @@ class SqliteFile:
     """
 
     path: Path
-    clock: Clock = time.time
+    clock: Callable[[], float] = time.time
     durable: bool = True
 
     def __str__(self) -> str:
@@ -40,6 +34,8 @@ class PostgresqlServer:
 
     def __str__(self) -> str:
         """For logs: without a password that libpq would take as well."""
+        from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
+
         parts = conninfo_to_dict(self.conninfo)
         return " ".join(
             ("postgresql", *(f"{name}={parts[name]}" for name in ("host", "port", "dbname") if name in parts))
@@ -48,6 +44,9 @@ class PostgresqlServer:
 
 def conninfo_problem(conninfo: str) -> str | None:
     """Why libpq does not take it, or why it should not be written like that; None when all is well."""
+    from psycopg import ProgrammingError  # noqa: PLC0415 - only who names a PostgreSQL needs its driver
+    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
+
     try:
         parts = conninfo_to_dict(conninfo)
     except ProgrammingError as error:
@@ -58,30 +57,3 @@ def conninfo_problem(conninfo: str) -> str | None:
 
 
 Place = SqliteFile | PostgresqlServer
-
-
-class Backend(Protocol):
-    """One kind of database, opened."""
-
-    @property
-    def engine(self) -> Engine: ...
-
-    @property
-    def reading(self) -> Engine:
-        """The same, for transactions that only read: each sees one state of the store."""
-
-    @property
-    def exclusive(self) -> bool:
-        """Whether no other process can have it open: whoever was there before is gone."""
-
-    def begin_writing(self, connection: Connection) -> str | None:
-        """What each transaction that writes begins with; the ticket by which `committed` knows it later."""
-
-    def committed(self, ticket: str) -> bool:
-        """Whether that transaction was committed, after a commit whose answer got lost. Raises `SQLAlchemyError`."""
-
-    def begin_migrating(self, connection: Connection) -> None:
-        """Keeps other processes from migrating at the same time."""
-
-    def close(self) -> None:
-        """Lets go of it."""

@@ -70,7 +70,7 @@ class _Bounded(psycopg.Connection[Any]):
 
 
 class Postgresql:
-    """The database, opened: `places.Backend`."""
+    """The database, opened: `backend.Backend`."""
 
     exclusive: Final = False
 

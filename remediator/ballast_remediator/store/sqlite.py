@@ -20,7 +20,7 @@ class StoreInUse(Exception):
 
 
 class Sqlite:
-    """The file, opened: `places.Backend`."""
+    """The file, opened: `backend.Backend`."""
 
     exclusive: Final = True
 

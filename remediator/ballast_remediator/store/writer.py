@@ -26,7 +26,7 @@ from sqlalchemy.exc import (
     SQLAlchemyError,
 )
 
-from ballast_remediator.store.places import Backend
+from ballast_remediator.store.backend import Backend
 
 R = TypeVar("R")
 T = TypeVar("T")

@@ -9,11 +9,12 @@ import pytest
 from ballast_remediator.contract import StopKind
 from ballast_remediator.engine import notifying
 from ballast_remediator.engine.notifying import Notifier
+from ballast_remediator.notice_kinds import NoticeKind
 from ballast_remediator.notices import PAUSES, NotTaken
 from ballast_remediator.store import heartbeats, notices, stops
 from ballast_remediator.store.clockwork import Expected
 from ballast_remediator.store.database import Store
-from ballast_remediator.store.outbox import NoticeKind, Wanted
+from ballast_remediator.store.outbox import Wanted
 from ballast_remediator.store.writer import StoreUnavailable
 from tests.remediator.chain import payload
 from tests.remediator.engine.desk import Desk

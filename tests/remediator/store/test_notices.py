@@ -8,10 +8,11 @@ import pytest
 from sqlalchemy import Connection, select
 
 from ballast_remediator.contract import RunState, StopKind
+from ballast_remediator.notice_kinds import NoticeKind
 from ballast_remediator.store import figures, heartbeats, notices, runs, stops
 from ballast_remediator.store.database import Store
 from ballast_remediator.store.notices import Notice
-from ballast_remediator.store.outbox import NoticeKind, Wanted
+from ballast_remediator.store.outbox import Wanted
 from ballast_remediator.store.places import Place, PostgresqlServer, SqliteFile
 from ballast_remediator.store.schema import audit
 from ballast_remediator.store.schema import notices as table

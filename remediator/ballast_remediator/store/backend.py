@@ -1,0 +1,32 @@
+"""What SQLite and PostgreSQL do differently. Everything else is one code path."""
+
+from typing import Protocol
+
+from sqlalchemy import Connection, Engine
+
+
+class Backend(Protocol):
+    """One kind of database, opened."""
+
+    @property
+    def engine(self) -> Engine: ...
+
+    @property
+    def reading(self) -> Engine:
+        """The same, for transactions that only read: each sees one state of the store."""
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether no other process can have it open: whoever was there before is gone."""
+
+    def begin_writing(self, connection: Connection) -> str | None:
+        """What each transaction that writes begins with; the ticket by which `committed` knows it later."""
+
+    def committed(self, ticket: str) -> bool:
+        """Whether that transaction was committed, after a commit whose answer got lost. Raises `SQLAlchemyError`."""
+
+    def begin_migrating(self, connection: Connection) -> None:
+        """Keeps other processes from migrating at the same time."""
+
+    def close(self) -> None:
+        """Lets go of it."""
