@@ -54,6 +54,11 @@ _LAST_ACTION: Final = (
     .order_by(runs.c.finished_at.is_not(None), runs.c.finished_at.desc())
     .limit(1)
 )
+_CLAIMED: Final = select(
+    runs.c.state, runs.c.approved_hash, runs.c.token, runs.c.expires_at, runs.c.preapproved_by, runs.c.owner
+).where(runs.c.id == bindparam("run_id_"))
+_TAKE: Final = insert(locks)
+_STEPS: Final = insert(steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +160,7 @@ def claim(
     Raises:
         NotPossible: the run is not queued any more, or its approval is for another plan, has lapsed or was taken back.
     """
-    run = connection.execute(
-        select(
-            runs.c.state, runs.c.approved_hash, runs.c.token, runs.c.expires_at, runs.c.preapproved_by, runs.c.owner
-        ).where(runs.c.id == request.run_id)
-    ).one()
+    run = connection.execute(_CLAIMED, {"run_id_": request.run_id}).one()
     if run.owner != owner:
         raise NotPossible(f"run {request.run_id} is another replica's now")
     if run.state != RunState.QUEUED or run.approved_hash != request.plan_hash:
@@ -176,11 +177,11 @@ def claim(
         return refusal
     now = clock.now(connection)
     connection.execute(
-        insert(locks),
+        _TAKE,
         [{"name": lock, "run_id": request.run_id, "taken_at": now} for lock in (*request.locks, *request.domains)],
     )
     connection.execute(
-        insert(steps),
+        _STEPS,
         [
             {"run_id": request.run_id, "ordinal": ordinal, **asdict(step)}
             for ordinal, step in enumerate(plan.steps, start=1)

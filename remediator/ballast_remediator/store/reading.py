@@ -1,19 +1,36 @@
 """What can be asked of the store."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, Row, case, func, or_, select
+from sqlalchemy import Connection, Row, bindparam, case, func, or_, select
 
 from ballast_remediator.contract import Alert, Mode, RunState, StepSpec, Target
 from ballast_remediator.store import clock
 from ballast_remediator.store.records import Approval, AuditEntry, Run, StepRecord
 from ballast_remediator.store.schema import approvals, audit, notifications, run_alerts, runs, steps
 
+# Made once: they are asked for every run, and building one costs more than running it.
+_RUN: Final = select(runs).where(runs.c.id == bindparam("run_id_"))
+_STEPS: Final = select(steps).where(steps.c.run_id == bindparam("run_id_")).order_by(steps.c.ordinal)
+_DUE: Final = (
+    select(runs.c.id, runs.c.state, runs.c.owner)
+    .where(
+        runs.c.finished_at.is_(None),
+        or_(runs.c.owner.is_(None), runs.c.owner == bindparam("replica_")),
+        case(
+            (runs.c.state == RunState.AWAITING_APPROVAL, runs.c.expires_at <= bindparam("now_")),
+            else_=or_(runs.c.due_at <= bindparam("now_"), runs.c.due_at > bindparam("furthest_")),
+        ),
+    )
+    .order_by(runs.c.due_at)
+    .limit(bindparam("limit_"))
+)
+
 
 def run(connection: Connection, run_id: str) -> Run | None:
     """The run of that id."""
-    row = connection.execute(select(runs).where(runs.c.id == run_id)).one_or_none()
+    row = connection.execute(_RUN, {"run_id_": run_id}).one_or_none()
     return None if row is None else _run(row)
 
 
@@ -40,21 +57,8 @@ def due(connection: Connection, *, replica: str | None, furthest: float, limit: 
     What is put off by more than ``furthest`` seconds is due as well: the clock was set back.
     """
     now = clock.now(connection)
-    waiting = runs.c.state == RunState.AWAITING_APPROVAL
-    query = (
-        select(runs.c.id, runs.c.state, runs.c.owner)
-        .where(
-            runs.c.finished_at.is_(None),
-            or_(runs.c.owner.is_(None), runs.c.owner == replica),
-            case(
-                (waiting, runs.c.expires_at <= now),
-                else_=or_(runs.c.due_at <= now, runs.c.due_at > now + furthest),
-            ),
-        )
-        .order_by(runs.c.due_at)
-        .limit(limit)
-    )
-    return tuple(Due(row.id, RunState(row.state), row.owner) for row in connection.execute(query))
+    which = {"replica_": replica, "now_": now, "furthest_": now + furthest, "limit_": limit}
+    return tuple(Due(row.id, RunState(row.state), row.owner) for row in connection.execute(_DUE, which))
 
 
 def open_run(connection: Connection, target: Target) -> Run | None:
@@ -72,7 +76,7 @@ def open_run(connection: Connection, target: Target) -> Run | None:
 
 def steps_of(connection: Connection, run_id: str) -> tuple[StepRecord, ...]:
     """A run's steps in order; none before it was claimed."""
-    rows = connection.execute(select(steps).where(steps.c.run_id == run_id).order_by(steps.c.ordinal))
+    rows = connection.execute(_STEPS, {"run_id_": run_id})
     return tuple(
         StepRecord(
             ordinal=row.ordinal,

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from sqlalchemy import Connection, and_, bindparam, delete, exists, func, select, true, update
+from sqlalchemy import Connection, Update, and_, bindparam, delete, exists, func, select, true, update
 
 from ballast_remediator.contract import (
     FINAL,
@@ -23,6 +23,28 @@ WOKEN: Final = 4
 """Runs that look again when a lock is freed: the first may find that there is nothing to do any more."""
 AFTER_FAULT: Final = 30.0
 """Seconds a run rests after a fault of the program."""
+
+
+# Statements of the hot path are made once: building one costs more than running it. What changes is given with the
+# values: a parameter of a column's name sets that column.
+_THIS: Final = runs.c.id == bindparam("run_id_")
+_STATE: Final = select(runs.c.state).where(_THIS)
+_MOVE: Final = {
+    to: update(runs).where(_THIS, runs.c.state.in_([state for state in RunState if to in TRANSITIONS[state]]))
+    for to in RunState
+}
+_MOVE_OWN: Final = {to: statement.where(runs.c.token == bindparam("token_")) for to, statement in _MOVE.items()}
+_REASON: Final = select(runs.c.reason, runs.c.finished_at).where(_THIS)
+_UPDATE: Final = update(runs).where(_THIS)
+_FREED: Final = delete(locks).where(locks.c.run_id == bindparam("run_id_")).returning(locks.c.name)
+_LONGEST: Final = (
+    select(runs.c.id)
+    .where(runs.c.waiting_for.in_(bindparam("freed_", expanding=True)), runs.c.finished_at.is_(None))
+    .order_by(runs.c.created_at)
+    .limit(WOKEN)
+)
+_WAKE: Final = update(runs).where(runs.c.id.in_(_LONGEST))
+_APPROVED: Final = select(runs.c.approved_hash, runs.c.acknowledged, runs.c.alert).where(_THIS)
 
 
 class Fenced(Exception):
@@ -49,11 +71,22 @@ def transition(
     Raises:
         NotPossible: the table has no such transition, or there is no such run.
     """
-    state = connection.execute(select(runs.c.state).where(runs.c.id == run_id)).scalar()
-    if state is None:
-        raise NotPossible(f"there is no run {run_id}")
-    if to not in TRANSITIONS[RunState(state)]:
-        raise NotPossible(f"run {run_id} is {state}, from where it cannot become {to}")
+    _move(connection, _MOVE[to], {"run_id_": run_id}, to, words=words, actor=actor, data=data, changes=changes)
+
+
+def _move(
+    connection: Connection,
+    statement: Update,
+    which: Mapping[str, object],
+    to: RunState,
+    *,
+    words: str,
+    actor: str = ENGINE,
+    data: Mapping[str, Any] | None = None,
+    changes: Mapping[str, object],
+) -> None:
+    """One statement looks whether the run may be moved, and moves it. Raises `NotPossible`."""
+    run_id = str(which["run_id_"])
     now = clock.now(connection)
     values: dict[str, object] = {
         "state": to,
@@ -65,12 +98,20 @@ def transition(
     }
     if to in FINAL:
         values |= {"finished_at": now, "owner": None}
-        if to is not RunState.OUTCOME_UNKNOWN:  # what it began may still go on: `resolve` frees them
-            free_locks(connection, run_id)
     if to is RunState.PLANNING:
         values["planning_since"] = now
-    connection.execute(update(runs).where(runs.c.id == run_id).values(**values))
+    if not connection.execute(statement, {**values, **which}).rowcount:
+        raise _impossible(connection, run_id, to)
+    if to in FINAL and to is not RunState.OUTCOME_UNKNOWN:  # what it began may still go on: `resolve` frees them
+        free_locks(connection, run_id)
     append(connection, run_id=run_id, event=to, actor=actor, words=words, data=data)
+
+
+def _impossible(connection: Connection, run_id: str, to: RunState) -> NotPossible:
+    state = connection.execute(_STATE, {"run_id_": run_id}).scalar()
+    if state is None:
+        return NotPossible(f"there is no run {run_id}")
+    return NotPossible(f"run {run_id} is {state}, from where it cannot become {to}")
 
 
 def postpone(
@@ -84,14 +125,11 @@ def postpone(
         NotPossible: it has ended: what a person said last stays.
     """
     now = clock.now(connection)
-    row = connection.execute(select(runs.c.reason, runs.c.finished_at).where(runs.c.id == run_id)).one()
+    row = connection.execute(_REASON, {"run_id_": run_id}).one()
     if row.finished_at is not None:
         raise NotPossible(f"run {run_id} has ended meanwhile: {row.reason}")
-    connection.execute(
-        update(runs)
-        .where(runs.c.id == run_id)
-        .values(reason=words, due_at=now + seconds, updated_at=now, waiting_for=waiting_for)
-    )
+    values = {"reason": words, "due_at": now + seconds, "updated_at": now, "waiting_for": waiting_for}
+    connection.execute(_UPDATE, {**values, "run_id_": run_id})
     if row.reason != words:
         append(connection, run_id=run_id, event="waiting", actor=ENGINE, words=words)
 
@@ -128,9 +166,7 @@ def keep_plan(
     In `QUEUED` the policy itself approved this hash, or a person did and it is still the same: only then the risks
     that were accepted stay accepted.
     """
-    before = connection.execute(
-        select(runs.c.approved_hash, runs.c.acknowledged, runs.c.alert).where(runs.c.id == run_id)
-    ).one()
+    before = connection.execute(_APPROVED, {"run_id_": run_id}).one()
     as_approved = to is RunState.QUEUED and before.approved_hash == plan_hash
     in_force(connection, preapproved_by or ())
     if to is RunState.AWAITING_APPROVAL:
@@ -165,6 +201,8 @@ def keep_plan(
 
 def in_force(connection: Connection, preapproved_by: Sequence[str]) -> None:
     """Raises `NotPossible` when one of these pre-approvals was revoked, or is over."""
+    if not preapproved_by:
+        return
     found = connection.execute(
         select(preapprovals.c.id).where(
             preapprovals.c.id.in_(preapproved_by),
@@ -270,26 +308,20 @@ def note(connection: Connection, run_id: str, token: int, words: str) -> None:
 
 
 def advance(connection: Connection, run_id: str, token: int, to: RunState, words: str) -> None:
-    """`transition` for the owner of a run that executes. Raises `Fenced`."""
-    own(connection, run_id, token)
-    transition(connection, run_id, to, words=words)
+    """`transition` for the owner of a run that executes. Raises `Fenced`, or `NotPossible`."""
+    which = {"run_id_": run_id, "token_": token}
+    try:
+        _move(connection, _MOVE_OWN[to], which, to, words=words, changes={})
+    except NotPossible:
+        own(connection, run_id, token)
+        raise
 
 
 def free_locks(connection: Connection, run_id: str) -> None:
     """What the run held may be taken by others: those that have waited longest for it look again now."""
-    freed = connection.execute(select(locks.c.name).where(locks.c.run_id == run_id)).scalars().all()
-    if not freed:
-        return
-    connection.execute(delete(locks).where(locks.c.run_id == run_id))
-    longest = (
-        select(runs.c.id)
-        .where(runs.c.waiting_for.in_(freed), runs.c.finished_at.is_(None))
-        .order_by(runs.c.created_at)
-        .limit(WOKEN)
-    )
-    connection.execute(
-        update(runs).where(runs.c.id.in_(longest)).values(due_at=clock.now(connection), waiting_for=None)
-    )
+    freed = connection.execute(_FREED, {"run_id_": run_id}).scalars().all()
+    if freed:
+        connection.execute(_WAKE, {"freed_": freed, "due_at": clock.now(connection), "waiting_for": None})
 
 
 def own(connection: Connection, run_id: str, token: int) -> None:

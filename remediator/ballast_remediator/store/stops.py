@@ -3,7 +3,7 @@
 import secrets
 from typing import Final
 
-from sqlalchemy import Connection, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, insert, or_, select, update
 
 from ballast_remediator.contract import EXECUTING, RunState, Stop, StopKind
 from ballast_remediator.store import clock
@@ -22,14 +22,13 @@ _COLUMNS: Final = (
     stops.c.set_at,
     stops.c.until,
 )
-_IN_FORCE: Final = select(*_COLUMNS).where(stops.c.lifted_at.is_(None)).order_by(stops.c.set_at)
+_NOT_LIFTED: Final = select(*_COLUMNS).where(stops.c.lifted_at.is_(None)).order_by(stops.c.set_at)
+_IN_FORCE: Final = _NOT_LIFTED.where(or_(stops.c.until.is_(None), stops.c.until > bindparam("now_")))
 
 
 def in_force(connection: Connection, *, now: float | None = None) -> tuple[Stop, ...]:
     """Every stop that is neither lifted nor over, oldest first."""
-    rows = connection.execute(
-        _IN_FORCE.where(or_(stops.c.until.is_(None), stops.c.until > (now or clock.now(connection))))
-    )
+    rows = connection.execute(_IN_FORCE, {"now_": now or clock.now(connection)})
     return tuple(Stop(**{**row._asdict(), "kind": StopKind(row.kind)}) for row in rows)
 
 
@@ -86,7 +85,7 @@ def lift(connection: Connection, stop_id: str, *, person: str, reason: str) -> N
     Raises:
         NotPossible: there is no such stop in force.
     """
-    row = connection.execute(_IN_FORCE.where(stops.c.id == stop_id)).one_or_none()
+    row = connection.execute(_NOT_LIFTED.where(stops.c.id == stop_id)).one_or_none()
     if row is None:
         raise NotPossible(f"there is no stop {stop_id} in force")
     connection.execute(update(stops).where(stops.c.id == stop_id).values(lifted_at=clock.now(connection)))
