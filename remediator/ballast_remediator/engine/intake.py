@@ -148,7 +148,7 @@ class Intake:
         if runbook is None:
             return inbox.Finding(alert, None, f"there is no approved runbook {name!r}")
         cluster = self._cluster(alert)
-        if cluster not in self._alertmanagers:
+        if cluster is None or cluster not in self._alertmanagers:
             return inbox.Finding(alert, None, self._unknown(cluster))
         target = alert.labels.get(runbook.target_label)
         if not target:
@@ -163,18 +163,18 @@ class Intake:
         if not alert.firing or alert.labels.get("alertname") != self._heartbeat:
             return inbox.Finding(alert, None, f"the alert has no label {RUNBOOK_LABEL}: it is for people")
         cluster = self._cluster(alert)
-        if cluster not in self._alertmanagers:
+        if cluster is None or cluster not in self._alertmanagers:
             return inbox.Finding(alert, None, self._unknown(cluster))
         return inbox.Finding(alert, None, f"it is the heartbeat of cluster {cluster}", heartbeat=cluster)
 
-    def _cluster(self, alert: Alert) -> str:
+    def _cluster(self, alert: Alert) -> str | None:
         """The one that its label names; without a label, the only one there is."""
-        only = next(iter(self._alertmanagers)) if len(self._alertmanagers) == 1 else ""
+        only = next(iter(self._alertmanagers)) if len(self._alertmanagers) == 1 else None
         return alert.labels.get(CLUSTER_LABEL, only)
 
-    def _unknown(self, cluster: str) -> str:
+    def _unknown(self, cluster: str | None) -> str:
         known = ", ".join(sorted(self._alertmanagers))
-        return f"cluster {cluster or None!r} is not configured (configured: {known})"
+        return f"cluster {cluster!r} is not configured (configured: {known})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from tests.remediator.engine.monitors import monitors
 from tests.remediator.incidents.incident import let_it_run, witnessed
 from tests.remediator.standing import policy
 
-CONTROL = "".join(map(chr, range(32))) + "\x7f\x9b\u2028\u202e\ufeff\U0010ffff"
+CONTROL = "".join(map(chr, range(1, 32))) + "\x7f\x9b\u2028\u202e\ufeff\U0010ffff"
 NAMES = [
     CONTROL,
     'main"} or vector(1) or ALERTS{etcd_cluster="x',
