@@ -60,9 +60,7 @@ def test_a_paused_one_answers_nobody_not_even_on_an_open_connection(server: Post
     with connect(server) as connection:
         backend = connection.info.backend_pid
         server.pause()
-        assert eventually(
-            lambda: state(backend) == "T"
-        )  # once the kernel comes to it
+        assert eventually(lambda: state(backend) == "T")  # once the kernel comes to it
         with pytest.raises(psycopg.errors.ConnectionTimeout):
             connect(server)
         server.resume()
