@@ -39,10 +39,12 @@ class Skipped(Exception):
 class Injector:
     """Carries points out. Thread safe: points that touch the same thing wait for each other."""
 
-    def __init__(self, place: Place, load: Load, pair: Pair | None) -> None:
+    def __init__(self, place: Place, load: Load, pair: Pair | None, *, aim_within: float = AIM_WITHIN) -> None:
+        """``aim_within`` is for how many seconds the kind of step that a point aims at is waited for."""
         self.place = place
         self.load = load
         self.pair = pair
+        self._aim_within = aim_within
         self.server = threading.Lock()
         self.alertmanagers = threading.Lock()
         self.replicas = [threading.Lock() for _ in place.replicas]
@@ -65,7 +67,7 @@ class Injector:
         if point.aim is not None:
             with self.place.effects.open("rb") as file:
                 file.seek(0, os.SEEK_END)
-                give_up = time.monotonic() + AIM_WITHIN
+                give_up = time.monotonic() + self._aim_within
                 while time.monotonic() < give_up and not self._began(file.readlines(), point):
                     time.sleep(POLL)
         wait(point.offset)

@@ -24,7 +24,10 @@ def put(place: object, name: str, value: object) -> None:
 
 
 def fence() -> None:
-    """Whoever lost a run may go on with it: any token is as good as the present one."""
+    """Whoever lost a run may go on with it: any token is as good as the present one, and no lease is asked for.
+
+    Both, since either of them alone keeps a zombie from acting.
+    """
 
     def unfenced(operation: Callable[..., Any]) -> Callable[..., Any]:
         def with_present(connection: Connection, run_id: str, _: int, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
@@ -35,6 +38,7 @@ def fence() -> None:
 
     for name in ("own", "intend", "checkpoint", "note", "advance"):
         put(runs, name, unfenced(getattr(runs, name)))
+    put(execution.Context, "assure", lambda _: None)
 
 
 def lock() -> None:

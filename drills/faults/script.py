@@ -12,7 +12,7 @@ from typing import Final
 
 from drills.faults import effects, invariants
 from drills.faults.history import History, Reader
-from drills.faults.inject import Injector, Skipped
+from drills.faults.inject import AIM_WITHIN, Injector, Skipped
 from drills.faults.load import Load, Pair, Promises
 from drills.faults.place import Place
 from drills.faults.points import Point, StoreKind, draw
@@ -25,7 +25,11 @@ LANES: Final = {StoreKind.SQLITE: 2, StoreKind.POSTGRESQL: 4}
 STUCK_AFTER: Final = 120.0
 """Seconds without one more run that ended, or alert that was filed, after which nobody waits for the rest."""
 POLL: Final = 0.3
+LOST_AFTER: Final = 15.0
+"""The same where something is meant to be lost."""
 STOP_WITHIN: Final = 15.0
+SURELY_WITHIN: Final = 30.0
+"""Seconds for which a step is waited for where a point is of no use without it."""
 
 
 @dataclass(slots=True)
@@ -90,7 +94,7 @@ def carry_out(one: Round, done: Callable[[Point], None] = lambda _: None) -> Cou
     with Stack() as stack:
         place = Place(stack, one.store, without=one.without, real=one.real)
         promises = Promises(stack.logs / "accepted")
-        with _loaded(place, promises) as injector:
+        with _loaded(place, promises, AIM_WITHIN if one.until is None else SURELY_WITHIN) as injector:
             with ThreadPoolExecutor(one.lanes or LANES[one.store], thread_name_prefix="fault") as pool:
                 for point in one.points:
                     future = pool.submit(_point, injector, point, counts)
@@ -98,7 +102,7 @@ def carry_out(one: Round, done: Callable[[Point], None] = lambda _: None) -> Cou
                     if one.until is not None and _violated(one.until, place, future):
                         break
             if one.until is None:
-                _settle(place, promises, injector)
+                _settle(place, promises, injector, LOST_AFTER if one.without else STUCK_AFTER)
         _judge(place, promises, counts)
         counts.seconds = time.monotonic() - began
         if counts.violated and not one.without:
@@ -107,13 +111,13 @@ def carry_out(one: Round, done: Callable[[Point], None] = lambda _: None) -> Cou
 
 
 @contextmanager
-def _loaded(place: Place, promises: Promises) -> Iterator[Injector]:
+def _loaded(place: Place, promises: Promises, aim_within: float) -> Iterator[Injector]:
     real = place.surroundings is not None
     pair = Pair(place.stack, place.replicas[0].url, place.token("ingest")) if real else None
     load = Load([replica.url for replica in place.replicas], place.token, promises, pair)
     load.start()
     try:
-        yield Injector(place, load, pair)
+        yield Injector(place, load, pair, aim_within=aim_within)
     finally:
         load.stop()
 
@@ -137,7 +141,7 @@ def _violated(name: str, place: Place, future: Future[None]) -> bool:
     return history.problem is None and any(invariants.INVARIANTS[name](history))
 
 
-def _settle(place: Place, promises: Promises, injector: Injector) -> None:
+def _settle(place: Place, promises: Promises, injector: Injector, stuck_after: float) -> None:
     """No more faults: everybody works, no more alerts come, and what has begun ends."""
     for replica in place.replicas:
         replica.bring_back()
@@ -152,7 +156,7 @@ def _settle(place: Place, promises: Promises, injector: Injector) -> None:
         if left == 0:
             return
         if left < least:
-            least, give_up = left, time.monotonic() + STUCK_AFTER
+            least, give_up = left, time.monotonic() + stuck_after
         time.sleep(POLL)
 
 
