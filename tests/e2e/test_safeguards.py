@@ -42,8 +42,13 @@ def test_without_another_try_the_store_lacks_what_was_done() -> None:
 
 
 @pytest.mark.parametrize(
-    ("store", "fault"), [(StoreKind.SQLITE, Fault.POWER_CUT), (StoreKind.POSTGRESQL, Fault.SERVER_KILLED)]
+    ("store", "fault", "times"),
+    [
+        (StoreKind.SQLITE, Fault.POWER_CUT, 1),
+        # Of PostgreSQL only the last, unfinished page of the log is lost: what was written is in the kernel's memory.
+        (StoreKind.POSTGRESQL, Fault.SERVER_KILLED, 8),
+    ],
 )
-def test_without_fsync_accepted_alerts_are_lost(store: StoreKind, fault: Fault) -> None:
+def test_without_fsync_accepted_alerts_are_lost(store: StoreKind, fault: Fault, times: int) -> None:
     name = "accepted alerts lost"
-    assert name in missed("fsync", store, points(fault)[:1], None)
+    assert name in missed("fsync", store, points(fault)[:times], None)
