@@ -87,6 +87,7 @@ Index(
     postgresql_where=text("finished_at IS NULL"),
 )
 Index("ix_runs_created_at", runs.c.created_at)
+Index("ix_runs_state_created_at", runs.c.state, runs.c.created_at)
 Index("ix_runs_latest", runs.c.cluster, runs.c.runbook, runs.c.target, runs.c.finished_at)
 Index(
     "ix_runs_begun",
