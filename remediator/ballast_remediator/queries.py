@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ballast_remediator.contract import Mode, Plan, RunState, Scalar, Stop, StopKind, Verdict
 from ballast_remediator.store import reading
 from ballast_remediator.store.database import Store
-from ballast_remediator.store.records import Approval, AuditEntry, Preapproval, Run, StepRecord
+from ballast_remediator.store.records import Approval, AuditEntry, Listed, Preapproval, Run, StepRecord
 
 
 class View(BaseModel):
@@ -179,7 +179,7 @@ class Preapprovals(View):
 
 def runs(store: Store, *, limit: int, state: RunState | None) -> Runs:
     """The newest runs. Raises StoreUnavailable."""
-    found = store.read(reading.recent_runs, limit=limit, state=state)
+    found = store.read(reading.listed, limit=limit, state=state)
     return Runs(runs=tuple(RunSummary(**_summary(run)) for run in found))
 
 
@@ -210,7 +210,7 @@ def run(store: Store, run_id: str) -> RunDetail | None:
     )
 
 
-def _summary(run: Run) -> dict[str, Any]:
+def _summary(run: Run | Listed) -> dict[str, Any]:
     return {
         "id": run.id,
         "cluster": run.target.cluster,

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Row, bindparam, case, func, or_, select
 
 from ballast_remediator.contract import Alert, Mode, RunState, StepSpec, Target
 from ballast_remediator.store import clock
-from ballast_remediator.store.records import Approval, AuditEntry, Run, StepRecord
+from ballast_remediator.store.records import Approval, AuditEntry, Listed, Run, StepRecord
 from ballast_remediator.store.schema import approvals, audit, notifications, run_alerts, runs, steps
 
 # Made once: they are asked for every run, and building one costs more than running it.
@@ -26,6 +26,25 @@ _DUE: Final = (
     .order_by(runs.c.due_at)
     .limit(bindparam("limit_"))
 )
+_LISTED: Final = (
+    select(
+        runs.c.id,
+        runs.c.cluster,
+        runs.c.runbook,
+        runs.c.target,
+        runs.c.state,
+        runs.c.reason,
+        runs.c.created_at,
+        runs.c.updated_at,
+        runs.c.started_at,
+        runs.c.finished_at,
+        runs.c.expires_at,
+        runs.c.resolved_at,
+    )
+    .order_by(runs.c.created_at.desc())
+    .limit(bindparam("limit_"))
+)
+_LISTED_OF: Final = _LISTED.where(runs.c.state == bindparam("state_"))
 
 
 def run(connection: Connection, run_id: str) -> Run | None:
@@ -40,6 +59,16 @@ def recent_runs(connection: Connection, *, limit: int, state: RunState | None = 
     if state is not None:
         query = query.where(runs.c.state == state)
     return tuple(_run(row) for row in connection.execute(query))
+
+
+def listed(connection: Connection, *, limit: int, state: RunState | None = None) -> tuple[Listed, ...]:
+    """As `recent_runs`, with what a list tells."""
+    query = _LISTED if state is None else _LISTED_OF
+    rows = connection.execute(query, {"limit_": limit, **({} if state is None else {"state_": state})})
+    return tuple(
+        Listed(id_, Target(cluster, runbook, target), RunState(is_), *others)
+        for id_, cluster, runbook, target, is_, *others in rows
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,22 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Listed:
+    """What a list tells of a run: all but what is stored as JSON, which costs more to read than all the rest."""
+
+    id: str
+    target: Target
+    state: RunState
+    reason: str
+    created_at: float
+    updated_at: float
+    started_at: float | None
+    finished_at: float | None
+    expires_at: float | None
+    resolved_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Approval:
     """One person's approval of a plan. ``at`` is seconds since the epoch."""
 

@@ -199,7 +199,7 @@ class Writer:
 
 
 def _ended(future: Future[Any], timeout: float) -> bool:
-    """Waits for it. `concurrent.futures.wait` would take more than twice as long for one."""
+    """Waits for it. `concurrent.futures.wait` would cost about twice the processor time for one."""
     with suppress(TimeoutError):
         future.exception(timeout)
     return future.done()
