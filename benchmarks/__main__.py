@@ -3,13 +3,14 @@
 import sys
 from pathlib import Path
 
-from benchmarks import apiserver, census, etcd, exporter, guards, ingest
+from benchmarks import apiserver, census, etcd, exporter, guards, ingest, store
 from benchmarks.report import Report
 
 SUITES = {
     "exporter": exporter.run,
     "apiserver": apiserver.run,
     "ingest": ingest.run,
+    "store": store.run,
     "guards": guards.run,
     "census": census.run,
     "etcd": etcd.run,

@@ -1,8 +1,9 @@
 """The program as `ballast_remediator.app.service` puts it together, but for its runbook, policy and witness."""
 
+import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ballast_remediator.app import create_app
 from ballast_remediator.config import Config
@@ -52,11 +53,39 @@ def assembled(
     return wsgi.Service(app.wsgi_app, admit, stop, admit_is_quick=True, refused=refusal(app))
 
 
+def family(pid: int) -> tuple[int, ...]:
+    """A process and its children."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    return (pid, *map(int, children))
+
+
 def memory(pid: int) -> int:
     """The high-water marks, in bytes, of a process and its children, added up: pages that they share count twice."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
-    total = 0
-    for one in (str(pid), *children):
-        status = Path(f"/proc/{one}/status").read_text(encoding="ascii")
-        total += int(status.partition("VmHWM:")[2].split()[0]) * 1024
-    return total
+    return sum(_kibibytes(Path(f"/proc/{one}/status"), "VmHWM:") for one in family(pid)) * 1024
+
+
+class Memory:
+    """The most memory, in bytes, that a process and its children had meanwhile; pages that they share count once."""
+
+    def __init__(self, pid: int) -> None:
+        self.most = 0
+        self._pid = pid
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._over.wait(0.25):
+            now = sum(_kibibytes(Path(f"/proc/{one}/smaps_rollup"), "\nPss:") for one in family(self._pid))
+            self.most = max(self.most, now * 1024)
+
+
+def _kibibytes(file: Path, name: str) -> int:
+    return int(file.read_text(encoding="ascii").partition(name)[2].split()[0])
