@@ -6,8 +6,6 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-Clock = Callable[[], float]
-"""Gives seconds since the epoch."""
 OPTION: Final = "ballast_clock"
 """The execution option by which an engine hands its clock to every connection: a function of the connection."""
 

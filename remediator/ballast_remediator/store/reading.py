@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Row, bindparam, case, func, or_, select
 from ballast_remediator.contract import Alert, Mode, RunState, StepSpec, Target
 from ballast_remediator.store import clock
 from ballast_remediator.store.records import Approval, AuditEntry, Listed, Run, StepRecord
-from ballast_remediator.store.schema import approvals, audit, notifications, run_alerts, runs, steps
+from ballast_remediator.store.schema import approvals, audit, notifications, runs, steps
 
 # Made once: they are asked for every run, and building one costs more than running it.
 _RUN: Final = select(runs).where(runs.c.id == bindparam("run_id_"))
@@ -133,11 +133,6 @@ def timeline(connection: Connection, run_id: str) -> tuple[AuditEntry, ...]:
     return tuple(
         AuditEntry(row.seq, row.at, row.run_id, row.event, row.actor, row.words, row.data, row.hash) for row in rows
     )
-
-
-def known_alerts(connection: Connection) -> frozenset[str]:
-    """Fingerprints of every alert that a run knows of."""
-    return frozenset(connection.execute(select(run_alerts.c.fingerprint).distinct()).scalars())
 
 
 def backlog(connection: Connection) -> int:
