@@ -245,12 +245,8 @@ class _Exchange:
 
     def _explained(self, error: Exception) -> ClientError:
         words = str(error) or type(error).__name__
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return Denied(
-                self._target, f"{self._what}: the server's certificate is not accepted: {error.verify_message}"
-            )
-        if isinstance(error, ssl.SSLError) and any(refusal in words for refusal in _REFUSED_BY_SERVER):
-            return Denied(self._target, f"{self._what}: the server does not accept this client's certificate: {words}")
+        if refusal := certificate_refusal(error, "the server"):
+            return Denied(self._target, f"{self._what}: {refusal}")
         if self._sent and self._request.acts:
             return Timeout(self._target, f"{self._what}: {words}; it is unknown whether the request took effect")
         if isinstance(error, http.client.IncompleteRead):
@@ -258,6 +254,16 @@ class _Exchange:
         if isinstance(error, OSError) or not self._sent:
             return Unavailable(self._target, f"{self._what}: {words}")
         return BadResponse(self._target, f"{self._what}: the answer cannot be read: {words}")
+
+
+def certificate_refusal(error: Exception, peer: str) -> str | None:
+    """Which side does not accept the other's certificate, in words; None when ``error`` is about something else."""
+    words = str(error) or type(error).__name__
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"{peer}'s certificate is not accepted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError) and any(known in words for known in _REFUSED_BY_SERVER):
+        return f"{peer} does not accept this client's certificate: {words}"
+    return None
 
 
 def _shut_down(line: socket.socket) -> None:

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, cast
 
 from kube_ballast.clients.errors import BadResponse, ClientError, Denied, Timeout, Unavailable
+from kube_ballast.clients.http import certificate_refusal
 from kube_ballast.clients.kubernetes.access import Access, host_of
 from kube_ballast.clients.kubernetes.failures import UNKNOWN, explain, status_of
 from kube_ballast.clients.kubernetes.limits import Limit, Overdue, within
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 _CHUNK_BYTES = 64 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
-_REFUSED_BY_SERVER = ("certificate required", "bad certificate", "unknown ca", "certificate expired", "access denied")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,7 @@ class Line:
         unknown = UNKNOWN if self._sent and request.acts else ""
         if isinstance(error, Overdue):
             return Timeout(target, f"{what}: no whole answer within {limit.seconds:g} s{unknown}")
-        if refusal := _refusal(error, words):
+        if refusal := certificate_refusal(error, "the apiserver"):
             return Denied(target, f"{what}: {refusal}")
         if unknown:
             return Timeout(target, f"{what}: {words}{unknown}")
@@ -162,15 +162,6 @@ class Line:
         if isinstance(error, OSError):
             return Unavailable(target, f"{what}: {words}")
         return BadResponse(target, f"{what}: the answer cannot be read: {words}")
-
-
-def _refusal(error: Exception, words: str) -> str | None:
-    """Which side does not accept the other's certificate; None when it is about something else."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the apiserver's certificate is not accepted: {error.verify_message}"
-    if isinstance(error, ssl.SSLError) and any(known in words for known in _REFUSED_BY_SERVER):
-        return f"the apiserver does not accept this client's certificate: {words}"
-    return None
 
 
 class Response:
