@@ -176,6 +176,6 @@ def _content(found: Checked) -> dict[str, Any]:
 def _time(seconds: object) -> str:
     """An edited entry may say anything of its time."""
     try:
-        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"  # type: ignore[arg-type]
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"  # type: ignore[arg-type]  # whatever an edited entry says is tried
     except (TypeError, ValueError, OverflowError, OSError):
         return str(seconds)

@@ -37,9 +37,9 @@ def _with_store(command: Callable[P, None]) -> Callable[P, None]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             # It stands on the store, and ballastctl is installed without the remediator's dependencies too.
-            from ballast_remediator.store.backup import NotRestored  # noqa: PLC0415
-            from ballast_remediator.store.sqlite import StoreInUse  # noqa: PLC0415
-            from ballast_remediator.store.writer import StoreUnavailable  # noqa: PLC0415
+            from ballast_remediator.store.backup import NotRestored  # noqa: PLC0415 - the remediator's own dependencies
+            from ballast_remediator.store.sqlite import StoreInUse  # noqa: PLC0415 - the remediator's own dependencies
+            from ballast_remediator.store.writer import StoreUnavailable  # noqa: PLC0415 - the remediator's own dependencies
         except ImportError as error:
             fail(
                 f"this needs the remediator's dependencies: pip install 'kube-ballast[remediator]' ({error})",
@@ -69,7 +69,7 @@ def backup(file: Path, config_file: Path) -> None:
     It fits either kind of store. FILE appears when it is whole, readable by you alone: it holds what alerts and people
     said. `ballastctl audit verify --backup FILE` checks the audit in it.
     """
-    from ballast_remediator.store import backup as backups  # noqa: PLC0415
+    from ballast_remediator.store import backup as backups  # noqa: PLC0415 - the remediator's own dependencies
 
     place = configfile.load(config_file, Config).store.place
     with Counting("rows written") as counting:
@@ -88,7 +88,7 @@ def restore(file: Path, config_file: Path) -> None:
     Nothing that was done is done again: what was under way is quarantined, what had not begun expires, and a kill
     switch on everything stays until a person has looked at the clusters and lifts it.
     """
-    from ballast_remediator.store import backup as backups  # noqa: PLC0415
+    from ballast_remediator.store import backup as backups  # noqa: PLC0415 - the remediator's own dependencies
 
     place = configfile.load(config_file, Config).store.place
     with Counting("rows restored") as counting:

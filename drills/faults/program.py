@@ -16,11 +16,11 @@ from drills.faults.generated import GENERATED
 
 runbooks.APPROVED = (*runbooks.APPROVED, *GENERATED)  # type: ignore[assignment]  # before others take it from there
 
-from ballast_remediator import app, cli  # noqa: E402
-from ballast_remediator.engine import execution  # noqa: E402
-from ballast_remediator.engine.witness import Monitored  # noqa: E402
-from ballast_remediator.runbooks import lock  # noqa: E402
-from drills.faults import sabotage  # noqa: E402
+from ballast_remediator import app, cli  # noqa: E402 - after APPROVED
+from ballast_remediator.engine import execution  # noqa: E402 - after APPROVED
+from ballast_remediator.engine.witness import Monitored  # noqa: E402 - after APPROVED
+from ballast_remediator.runbooks import lock  # noqa: E402 - after APPROVED
+from drills.faults import sabotage  # noqa: E402 - after APPROVED
 
 NAMES: Final = frozenset(kind.name for kind in GENERATED)
 PAUSE: Final = 0.2
@@ -37,7 +37,7 @@ class Witness(Monitored):
 
 def reviewed() -> Mapping[str, str]:
     """The digests of runbooks.lock, and of the generated ones as they are."""
-    own = {kind.name: lock._digest(kind.__module__, kind.sources) for kind in GENERATED}  # noqa: SLF001
+    own = {kind.name: lock._digest(kind.__module__, kind.sources) for kind in GENERATED}  # noqa: SLF001 - of what has no file of its own
     return {**_APPROVED(), **own}
 
 

@@ -30,7 +30,7 @@ def fence() -> None:
     """
 
     def unfenced(operation: Callable[..., Any]) -> Callable[..., Any]:
-        def with_present(connection: Connection, run_id: str, _: int, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        def with_present(connection: Connection, run_id: str, _: int, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - its own
             present = connection.execute(select(schema.runs.c.token).where(schema.runs.c.id == run_id)).scalar_one()
             return operation(connection, run_id, present, *args, **kwargs)
 
@@ -75,7 +75,7 @@ def fsync() -> None:
         return given
 
     put(StoreConfig, "place", property(place))
-    put(postgresql, "_OPTIONS", postgresql._OPTIONS.replace("synchronous_commit=on", "synchronous_commit=off"))  # noqa: SLF001
+    put(postgresql, "_OPTIONS", postgresql._OPTIONS.replace("synchronous_commit=on", "synchronous_commit=off"))  # noqa: SLF001 - taken out
 
 
 SAFEGUARDS: Final[Mapping[str, Callable[[], None]]] = {each.__name__: each for each in (fence, lock, retry, fsync)}

@@ -98,7 +98,7 @@ def carry_out(one: Round, done: Callable[[Point], None] = lambda _: None) -> Cou
             with ThreadPoolExecutor(one.lanes or LANES[one.store], thread_name_prefix="fault") as pool:
                 for point in one.points:
                     future = pool.submit(_point, injector, point, counts)
-                    future.add_done_callback(lambda _, point=point: done(point))  # type: ignore[misc]
+                    future.add_done_callback(lambda _, point=point: done(point))  # type: ignore[misc]  # mypy infers no default
                     if one.until is not None and _violated(one.until, place, future):
                         break
             if one.until is None:

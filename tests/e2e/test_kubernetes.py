@@ -124,7 +124,7 @@ def test_a_list_from_memory_is_not_older_than_what_was_asked_for(admin: Kubernet
     newest = admin.list(collection, timeout=SECONDS)
     for version in ("0", newest.resource_version):
         names = eventually(
-            lambda version=version: [  # type: ignore[misc]
+            lambda version=version: [  # type: ignore[misc]  # mypy infers no default
                 each.metadata.name for each in admin.list(collection, timeout=SECONDS, resource_version=version).items
             ]
         )

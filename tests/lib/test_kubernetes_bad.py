@@ -152,7 +152,7 @@ def test_a_bomb_is_left_alone_and_a_packed_answer_is_read(tmp_path: Path, monkey
             read(client(server.url, tmp_path))
     plain = b'{"metadata": {"name": "a"}}'
     for body, error in ((gzip.compress(plain), None), (gzip.compress(plain)[:-9], "has no end"), (plain, "unpacked")):
-        with ScriptedApiserver(lambda _, body=body: Say(200, body, packed)) as server:  # type: ignore[misc]
+        with ScriptedApiserver(lambda _, body=body: Say(200, body, packed)) as server:  # type: ignore[misc]  # mypy infers no default
             if error is None:
                 assert names((client(server.url, tmp_path).get(PATH, PartialObjectMetadata, timeout=5),)) == ["a"]
                 continue

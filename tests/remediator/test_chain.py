@@ -107,7 +107,7 @@ def test_any_edit_is_found_where_it_was_made(data: st.DataObject, many: int, siz
         "seq": 10**6,
     }
     field = data.draw(st.sampled_from(sorted(changes)))
-    entries[at] = replace(entries[at], **{field: changes[field]})  # type: ignore[arg-type]
+    entries[at] = replace(entries[at], **{field: changes[field]})  # type: ignore[arg-type]  # any field
     broken, _, chain = verified(entries, size)
     assert broken is not None
     assert broken.kind is Kind.EDITED
@@ -242,7 +242,7 @@ def test_retention_may_drop_what_was_read_already() -> None:
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_what_follows_from_an_entry_that_was_checked_before(known: bool) -> None:  # noqa: FBT001
+def test_what_follows_from_an_entry_that_was_checked_before(known: bool) -> None:  # noqa: FBT001 - hypothesis' parameter
     entries = chained(6)
     chain = Chain(entries[2].head if known else Head(3, GENESIS))
     broken = [one for one in chain.follow(pages(entries[3:], 2)) if isinstance(one, Break)]

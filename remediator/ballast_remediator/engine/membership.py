@@ -103,6 +103,7 @@ class Membership:
             except StoreUnavailable as error:
                 log.warning("replica_cannot_beat", replica=self._id, reason=str(error))
             except Exception:
+                # Whoever stops beating is buried: the next beat may succeed.
                 log.exception("membership_fault")
             self._stopping.wait(self._lease / BEATS)
 

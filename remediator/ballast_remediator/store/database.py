@@ -185,4 +185,5 @@ def _migrations() -> Config:
 
 
 def newest() -> str | None:
+    """The schema that this version writes."""
     return ScriptDirectory.from_config(_migrations()).get_current_head()

@@ -34,7 +34,7 @@ class PostgresqlServer:
 
     def __str__(self) -> str:
         """For logs: without a password that libpq would take as well."""
-        from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
+        from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415 - as below
 
         parts = conninfo_to_dict(self.conninfo)
         return " ".join(
@@ -45,7 +45,7 @@ class PostgresqlServer:
 def conninfo_problem(conninfo: str) -> str | None:
     """Why libpq does not take it, or why it should not be written like that; None when all is well."""
     from psycopg import ProgrammingError  # noqa: PLC0415 - only who names a PostgreSQL needs its driver
-    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
+    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415 - likewise
 
     try:
         parts = conninfo_to_dict(conninfo)

@@ -114,7 +114,7 @@ def test_an_end_that_is_another_one_is_noticed_without_a_head_from_anybody(
     store: Store,
     monkeypatch: pytest.MonkeyPatch,
     change: Callable[[Connection], None],
-    whole: bool,  # noqa: FBT001
+    whole: bool,  # noqa: FBT001 - pytest's parameter
 ) -> None:
     note(store, 20)
     if whole:

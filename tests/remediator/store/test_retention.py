@@ -49,7 +49,7 @@ class Clock:
 
 def later(store: Store, days: float) -> float:
     """So many days pass; returns what time it is."""
-    clock: Any = store.place.clock  # type: ignore[union-attr]
+    clock: Any = store.place.clock  # type: ignore[union-attr]  # SQLite's
     clock.now += days * DAY
     return float(clock.now)
 
@@ -192,7 +192,7 @@ def test_the_chain_holds_from_its_checkpoint_on(old: Store) -> None:
     before = now - 400 * DAY
     assert [old.write(retention.trim_audit, before) for _ in range(4)] == [500, 500, 0, 0], "the rest is no portion"
     assert whole(old)
-    assert old.read(verifying.checkpoint).seq == 1000  # type: ignore[union-attr]
+    assert old.read(verifying.checkpoint).seq == 1000  # type: ignore[union-attr]  # None fails as well
     assert count(old, checkpoints) == 1
     now = later(old, 8)
     assert old.write(retention.trim_audit, now - 400 * DAY) == 200

@@ -89,7 +89,7 @@ class KubeConfig:
             if self._kept is not None and time.monotonic() < self._kept[0]:
                 return self._kept[1]
         # 36 MB that a process with the rights of its pod never needs.
-        from kube_ballast.clients.kubernetes import kubeconfig  # noqa: PLC0415
+        from kube_ballast.clients.kubernetes import kubeconfig  # noqa: PLC0415 - it costs 36 MB
 
         loaded = within(
             limit, lambda: kubeconfig.load(self._path, self._context), self.target, "reading the credentials"

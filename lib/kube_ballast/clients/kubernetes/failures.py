@@ -68,7 +68,7 @@ def explain(status: Status, code: int, target: str, what: str, *, acts: bool, re
     if code == 429:  # noqa: PLR2004 - HTTP's numbers are names
         seconds = _seconds(retry_after, status)
         return TooManyRequests(target, f"{said}; come again in {seconds:g} s", seconds)
-    if code == 404 and not status.kind:  # noqa: PLR2004
+    if code == 404 and not status.kind:  # noqa: PLR2004 - HTTP's numbers are names
         return BadResponse(target, f"{said}; the apiserver does not serve this path")
     kind = _KINDS.get(code)
     if kind is not None:

@@ -46,11 +46,11 @@ def _load(path: Path, context: str | None, folder: str) -> Loaded:
     content = YAML(typ="safe", pure=True).load(path)
     if not isinstance(content, dict):
         raise _denied(path, "it holds no mapping")
-    loader = KubeConfigLoader(  # type: ignore[no-untyped-call]
+    loader = KubeConfigLoader(  # type: ignore[no-untyped-call]  # the package has no types
         content, active_context=context, config_base_path=str(path.parent), temp_file_path=folder
     )
     said = Configuration()
-    loader.load_and_set(said)  # type: ignore[no-untyped-call]
+    loader.load_and_set(said)  # type: ignore[no-untyped-call]  # the package has no types
     if not said.verify_ssl:
         raise _denied(path, "insecure-skip-tls-verify is not supported: name the certificate-authority")
     if getattr(loader, "proxy", None):
