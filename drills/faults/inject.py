@@ -15,6 +15,7 @@ from drills.faults.points import Fault, Point
 from drills.faults.power import lose
 from drills.faults.real import LABELS
 from drills.stack import Component
+from drills.stack.faketime import Clock
 from drills.stack.families import descendants
 from drills.stack.process import tool
 from kube_ballast.clients.errors import ClientError
@@ -156,23 +157,18 @@ def _disk_slow(injector: Injector, point: Point) -> None:
 
 
 def _clock(injector: Injector, point: Point) -> None:
-    clock = injector.replica(point).clock
-    if not clock.settable:
-        raise Skipped("libfaketime is not here")
-    with injector.replicas[point.replica]:
-        injector.wait_for(point)
-        try:
-            clock.set(point.jump)
-            wait(point.lasts)
-        finally:
-            clock.set(0.0)
+    _set(injector.replica(point).clock, injector.replicas[point.replica], injector, point)
 
 
 def _server_clock(injector: Injector, point: Point) -> None:
-    clock = injector.place.server_clock
+    _set(injector.place.server_clock, injector.server, injector, point)
+
+
+def _set(clock: Clock, lock: threading.Lock, injector: Injector, point: Point) -> None:
+    """Sets a clock for a while, alone with whatever goes by it."""
     if not clock.settable:
         raise Skipped("libfaketime is not here")
-    with injector.server:
+    with lock:
         injector.wait_for(point)
         try:
             clock.set(point.jump)

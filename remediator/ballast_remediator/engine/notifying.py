@@ -113,9 +113,7 @@ class Notifier:
 
         What could not be written down is written before anything else is sent: the receiver already has it.
         """
-        if self._unwritten is not None:
-            self._unwritten()
-            self._unwritten = None
+        self._write_down()
         notice = None if self._receiver is None else self._store.read(notices.due)
         if notice is None or self._receiver is None:
             return False
@@ -125,9 +123,13 @@ class Notifier:
             self._unwritten = partial(self._failed, notice, str(error), again=_again_in(notice, error))
         else:
             self._unwritten = partial(self._sent, notice)
-        self._unwritten()
-        self._unwritten = None
+        self._write_down()
         return True
+
+    def _write_down(self) -> None:
+        if self._unwritten is not None:
+            self._unwritten()
+            self._unwritten = None
 
     def _sent(self, notice: Notice) -> None:
         self._store.write(notices.sent, notice.id)

@@ -3,10 +3,11 @@
 Of each cluster the last arrival is kept. What was missing and came back is told, and what is missing is told once.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Row, insert, select, update
 
 from ballast_remediator.notice_kinds import NoticeKind
 from ballast_remediator.store import clock
@@ -54,7 +55,7 @@ def look(
     arrive.
     """
     now = clock.now(connection)
-    known = {row.cluster: row for row in connection.execute(select(heartbeats))}
+    known = _known(connection)
     for cluster in clusters:
         row = known.get(cluster)
         if row is not None and row.missed_at is not None:
@@ -77,10 +78,14 @@ def look(
         )
 
 
+def _known(connection: Connection) -> Mapping[str, Row[Any]]:
+    return {row.cluster: row for row in connection.execute(select(heartbeats))}
+
+
 def told(connection: Connection, clusters: Collection[str]) -> tuple[Heartbeat, ...]:
     """Of each cluster."""
     now = clock.now(connection)
-    known = {row.cluster: row for row in connection.execute(select(heartbeats))}
+    known = _known(connection)
     return tuple(
         Heartbeat(
             cluster,

@@ -23,7 +23,7 @@ from ballast_remediator.contract import (
     first_refusal,
 )
 from ballast_remediator.store import clock, stops
-from ballast_remediator.store.runs import NotPossible, in_force, postpone, transition
+from ballast_remediator.store.runs import NotPossible, expect_owner, in_force, postpone, transition
 from ballast_remediator.store.schema import locks, runs, steps
 
 RETRY: Final = 2.0
@@ -161,8 +161,7 @@ def claim(
         NotPossible: the run is not queued any more, or its approval is for another plan, has lapsed or was taken back.
     """
     run = connection.execute(_CLAIMED, {"run_id_": request.run_id}).one()
-    if run.owner != owner:
-        raise NotPossible(f"run {request.run_id} is another replica's now")
+    expect_owner(request.run_id, run.owner, owner)
     if run.state != RunState.QUEUED or run.approved_hash != request.plan_hash:
         raise NotPossible(f"run {request.run_id} is {run.state} and not approved for this plan")
     if run.expires_at is not None and run.expires_at <= clock.now(connection):

@@ -49,7 +49,6 @@ _TURN: Final = text(
 _WAIT_FOR_TURN: Final = text("SELECT pg_advisory_xact_lock(:writing)").bindparams(writing=WRITING)
 _NOW: Final = text("SELECT extract(epoch FROM clock_timestamp())::float8")
 _NOW_KEY: Final = "now"
-FIRST: Final = "1"
 FORGOTTEN: Final = 30 * 86400.0
 """Seconds after which the last turn of a process that is gone is nobody's question any more."""
 
@@ -84,17 +83,17 @@ class Postgresql:
             execution_options={OPTION: _now},
         )
         self._writer = secrets.token_hex(8)
-        self._tickets = itertools.count(int(FIRST))
+        self._tickets = itertools.count(1)
         self.reading = self.engine.execution_options(isolation_level="REPEATABLE READ")
         memory.watch(self.engine)
 
     def begin_writing(self, connection: Connection) -> str:
-        ticket = str(next(self._tickets))
-        now: float = connection.execute(_TURN, {"writer": self._writer, "ticket": ticket}).scalar_one()
+        number = next(self._tickets)
+        now: float = connection.execute(_TURN, {"writer": self._writer, "ticket": str(number)}).scalar_one()
         memory.of(connection)[_NOW_KEY] = now
-        if ticket == FIRST:
+        if number == 1:
             connection.execute(delete(turns).where(turns.c.at < now - FORGOTTEN))
-        return ticket
+        return str(number)
 
     def committed(self, ticket: str) -> bool:
         """By what the transaction itself left in the store.

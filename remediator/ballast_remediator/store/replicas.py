@@ -37,7 +37,7 @@ def beat(connection: Connection, replica_id: str) -> Mapping[str, int]:
     """Shows that the replica lives; returns everybody's count, its own included. Raises `Fenced` when it was buried."""
     mine = update(replicas).where(replicas.c.id == replica_id).values(beat=replicas.c.beat + 1)
     if not connection.execute(mine).rowcount:
-        raise Fenced(f"replica {replica_id} was taken for dead")
+        raise _buried(replica_id)
     return {row.id: row.beat for row in connection.execute(select(replicas.c.id, replicas.c.beat))}
 
 
@@ -69,11 +69,19 @@ def _let_go(connection: Connection, replica_id: str, words: str) -> None:
 
 def take(connection: Connection, run_ids: Sequence[str], replica_id: str) -> frozenset[str]:
     """Those of these runs that nobody owned are the replica's now. Raises `Fenced` when it was buried."""
-    if connection.execute(select(replicas.c.id).where(replicas.c.id == replica_id)).scalar() is None:
-        raise Fenced(f"replica {replica_id} was taken for dead")
+    _expect_on_record(connection, replica_id)
     free = (runs.c.id.in_(run_ids), runs.c.owner.is_(None), runs.c.finished_at.is_(None))
     taken = connection.execute(update(runs).where(*free).values(owner=replica_id).returning(runs.c.id))
     return frozenset(taken.scalars())
+
+
+def _expect_on_record(connection: Connection, replica_id: str) -> None:
+    if connection.execute(select(replicas.c.id).where(replicas.c.id == replica_id)).scalar() is None:
+        raise _buried(replica_id)
+
+
+def _buried(replica_id: str) -> Fenced:
+    return Fenced(f"replica {replica_id} was taken for dead")
 
 
 def on_duty(connection: Connection, duty: str) -> str | None:
@@ -83,8 +91,7 @@ def on_duty(connection: Connection, duty: str) -> str | None:
 
 def take_duty(connection: Connection, duty: str, replica_id: str) -> bool:
     """Takes a duty that nobody has; whether it is the replica's. Raises `Fenced` when it was buried."""
-    if connection.execute(select(replicas.c.id).where(replicas.c.id == replica_id)).scalar() is None:
-        raise Fenced(f"replica {replica_id} was taken for dead")
+    _expect_on_record(connection, replica_id)
     owner = on_duty(connection, duty)
     if owner is None:
         connection.execute(insert(duties).values(name=duty, owner=replica_id, taken_at=clock.now(connection)))

@@ -262,9 +262,18 @@ _CHECKPOINT: Final = (
 
 def _next_token(connection: Connection, run_id: str, owner: str | None) -> int:
     run = connection.execute(select(runs.c.token, runs.c.owner).where(runs.c.id == run_id)).one()
-    if run.owner != owner:
-        raise NotPossible(f"run {run_id} is another replica's now")
+    expect_owner(run_id, run.owner, owner)
     return int(run.token) + 1
+
+
+def expect_owner(run_id: str, now: str | None, then: str | None) -> None:
+    """Raises `NotPossible` when the replica that owns the run ``now`` is not the one that did when it was looked at."""
+    if now != then:
+        raise NotPossible(f"run {run_id} is another replica's now")
+
+
+def _taken_over(run_id: str) -> Fenced:
+    return Fenced(f"run {run_id} was taken over")
 
 
 def intend(connection: Connection, run_id: str, token: int, ordinal: int) -> int:
@@ -272,7 +281,7 @@ def intend(connection: Connection, run_id: str, token: int, ordinal: int) -> int
     this = {"run_id_": run_id, "token_": token, "ordinal_": ordinal, "now_": clock.now(connection)}
     step = connection.execute(_INTEND, this).one_or_none()
     if step is None:
-        raise Fenced(f"run {run_id} was taken over")
+        raise _taken_over(run_id)
     append(
         connection,
         run_id=run_id,
@@ -290,7 +299,7 @@ def checkpoint(connection: Connection, run_id: str, token: int, ordinal: int, do
     this = {"run_id_": run_id, "token_": token, "ordinal_": ordinal, "now_": clock.now(connection)}
     step = connection.execute(_CHECKPOINT, {**this, "words_": done.words, "facts_": facts}).one_or_none()
     if step is None:
-        raise Fenced(f"run {run_id} was taken over")
+        raise _taken_over(run_id)
     append(
         connection,
         run_id=run_id,
@@ -327,4 +336,4 @@ def free_locks(connection: Connection, run_id: str) -> None:
 def own(connection: Connection, run_id: str, token: int) -> None:
     """Raises `Fenced` when somebody else owns the run by now."""
     if connection.execute(_TOKEN, {"run_id_": run_id}).scalar() != token:
-        raise Fenced(f"run {run_id} was taken over")
+        raise _taken_over(run_id)

@@ -59,15 +59,12 @@ class Undecided(StoreUnavailable):
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """One write that somebody waits for; ``item`` is its part of a call that several share."""
+    """One write that somebody waits for; ``item`` is its part of the call that those with the same one ``share``."""
 
-    operation: Operation[Any] | Together[Any]
+    alone: Operation[Any]
     future: Future[Any]
+    shared: Together[Any] | None = None
     item: Any = None
-    shares: bool = False
-
-    def alone(self, connection: Connection) -> Any:  # noqa: ANN401 - whatever the operation gives
-        return self.operation(connection, (self.item,)) if self.shares else self.operation(connection)  # type: ignore[call-arg]
 
 
 class _Lost(Exception):
@@ -106,7 +103,9 @@ class Writer:
     def write_together(self, operation: Together[T], item: T, *, timeout: float) -> None:
         """As `write`; ``operation(connection, items)`` is called once for the items of all in a group who share it."""
         future: Future[None] = Future()
-        self._wait(_Waiting(operation, future, item, shares=True), future, timeout)
+        self._wait(
+            _Waiting(lambda connection: operation(connection, (item,)), future, operation, item), future, timeout
+        )
 
     def _wait(self, waiting: _Waiting, future: Future[R], timeout: float) -> R:
         if self._closed.is_set():
@@ -214,18 +213,18 @@ _Attempt = Callable[[Connection, Sequence[_Waiting]], Sequence[Callable[[], None
 
 def _bare(connection: Connection, group: Sequence[_Waiting]) -> Sequence[Callable[[], None]]:
     """All of them as they came; those that share a call in one, where the first of them stands."""
-    shared: dict[Any, list[_Waiting]] = {}
+    items: dict[Together[Any], list[Any]] = {}
     for waiting in group:
-        if waiting.shares:
-            shared.setdefault(waiting.operation, []).append(waiting)
+        if waiting.shared is not None:
+            items.setdefault(waiting.shared, []).append(waiting.item)
     answers: list[Callable[[], None]] = []
     try:
         for waiting in group:
             value = None
-            if not waiting.shares:
+            if waiting.shared is None:
                 value = waiting.alone(connection)
-            elif waiting.operation in shared:
-                waiting.operation(connection, [one.item for one in shared.pop(waiting.operation)])  # type: ignore[call-arg]
+            elif waiting.shared in items:
+                waiting.shared(connection, items.pop(waiting.shared))
             answers.append(_giving(waiting.future, value))
     except Exception as error:
         if _is_of_the_store(error):
