@@ -11,20 +11,18 @@ Source: https://aws.amazon.com/message/101925/
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Insert, Table, insert
+from sqlalchemy import insert
 
 from ballast_remediator.guards.lock_is_free import lock_is_free
 from ballast_remediator.store import ledger
 from ballast_remediator.store.database import Store
+from ballast_remediator.store.schema import locks
 from tests.remediator.engine.desk import Desk, say
 from tests.remediator.incidents.incident import Outcome, Protection, guard, told
 
 
 def _take_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    def shared(table: Table) -> Insert:
-        return insert(table).prefix_with("OR IGNORE")
-
-    monkeypatch.setattr(ledger, "insert", shared)
+    monkeypatch.setattr(ledger, "_TAKE", insert(locks).prefix_with("OR IGNORE"))
 
 
 STOPPED_BY = (
