@@ -17,7 +17,7 @@ from ballast_exporter.exposition import PLAIN
 from drills.stack import Stack
 from kube_ballast.clients.apiserver import ApiserverMetrics
 from kube_ballast.clients.apiserver_addresses import apiserver_urls
-from kube_ballast.clients.errors import Denied
+from kube_ballast.clients.errors import BadResponse, Denied
 from kube_ballast.clients.kubernetes.client import Kubernetes
 from kube_ballast.config import HttpConfig, KubernetesConfig
 from tests.exporter.apiserver_traffic import Balancer, bound, connection, excerpt, make, page, queueing, traffic
@@ -117,7 +117,8 @@ def test_the_cluster_names_its_apiservers_and_one_that_stops_is_asked_on(stack: 
     named = [f"https://{each.advertised}" for each in plane.apiservers]
     cluster = Kubernetes(KubernetesConfig(kubeconfig=plane.admin))
     apiservers = Discovered(lambda timeout: apiserver_urls(cluster, timeout=timeout), lambda url: url)
-    assert eventually(lambda: sorted(apiservers.now(SOON)[0]) == named, within=SOON)
+    # Apiservers answer before they have written themselves into the Service's slices.
+    assert eventually(lambda: sorted(apiservers.now(SOON)[0]) == named, within=SOON, retry=BadResponse)
     plane.apiservers[1].process.stop()
     assert eventually(lambda: apiserver_urls(cluster, timeout=SOON) == (named[0],), within=2 * SOON)
     assert sorted(apiservers.now(SOON)[0]) == named
