@@ -10,6 +10,9 @@ each and end after ``HEADER_SECONDS``. Two things it leaves to us (granian 2.8.7
   interface (RSGI), reads the whole body under a deadline and a size limit while no thread waits for it, and only then
   gives the request to the WSGI application in a thread.
 
+On SIGTERM the worker goes on for ``Service.drain_seconds``: whoever routes requests here needs a while to see that it
+is not ready any more. Then it accepts no connections, ends the requests that it has, and stops.
+
 Before a body is read ``Service.admit`` may refuse the request: whoever has no good credentials is answered without a
 byte of the body being looked at. Answers are sent whole; streaming is not supported.
 
@@ -46,6 +49,7 @@ MAX_BODY_BYTES = 4 * 1024 * 1024
 MAX_CONNECTIONS = 8192
 _RETRY_SECONDS = 5
 _STOP_SECONDS = 10
+_PROBE_THREADS = 4
 _PR_SET_PDEATHSIG = 1
 
 Environ = dict[str, Any]
@@ -94,7 +98,9 @@ class Service:
     says so by ``admit_is_quick`` and saves a request the way to a thread and back; a password hash must not.
     ``refused`` gives the answer to a body that was admitted but is too large (413) or comes too late (503), with the
     reason in words; the connection's end and when to come back are added to it. It must take microseconds.
-    ``stop`` is called once when the worker ends in order.
+    ``probes`` are paths whose requests have threads of their own: they are answered however many others wait.
+    ``drain`` is called when SIGTERM comes, and must return at once; requests are taken for ``drain_seconds`` more.
+    ``stop`` is called once when the worker ends in order, within what is left of ten seconds since SIGTERM.
     """
 
     app: Application
@@ -102,6 +108,9 @@ class Service:
     stop: Callable[[], None] = _nothing
     admit_is_quick: bool = False
     refused: Callable[[Environ, HTTPStatus, str], Answer] = _in_words
+    probes: frozenset[str] = frozenset()
+    drain: Callable[[], None] = _nothing
+    drain_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +254,19 @@ class _Bridge:
         self._service = service
         self._limits = limits
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="request")
+        self._probes = ThreadPoolExecutor(_PROBE_THREADS, thread_name_prefix="probe")
+        self._draining = False
+
+    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        # Instead of granian's own, which closes the listener; that one is still behind SIGINT.
+        loop.add_signal_handler(signal.SIGTERM, self._drain, loop)
+
+    def _drain(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._draining:
+            return
+        self._draining = True
+        loop.call_later(self._service.drain_seconds, signal.raise_signal, signal.SIGINT)
+        self._service.drain()
 
     async def __rsgi__(self, scope: _Scope, protocol: _BodyProtocol) -> None:
         answer = await self._answer(scope, protocol)
@@ -252,7 +274,8 @@ class _Bridge:
 
     def __rsgi_del__(self, _loop: asyncio.AbstractEventLoop) -> None:
         self._service.stop()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._pool, self._probes):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     async def _answer(self, scope: _Scope, protocol: _BodyProtocol) -> Answer:
         environ = _environ(scope)
@@ -272,7 +295,8 @@ class _Bridge:
         return await self._in_thread(self._call, environ)
 
     def _in_thread(self, function: Callable[[Environ], R], environ: Environ) -> Awaitable[R]:
-        return asyncio.get_running_loop().run_in_executor(self._pool, function, environ)
+        pool = self._probes if environ["PATH_INFO"] in self._service.probes else self._pool
+        return asyncio.get_running_loop().run_in_executor(pool, function, environ)
 
     async def _body(self, environ: Environ, protocol: _BodyProtocol) -> bytes:
         limit = self._limits.body_bytes

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import structlog
 from flask import Flask, Response, jsonify
@@ -24,20 +24,16 @@ from ballast_remediator.metrics import Metrics
 from ballast_remediator.metrics_watched import Verified, Watched
 from ballast_remediator.notices import Receiver
 from ballast_remediator.runbooks import lock
+from ballast_remediator.shutdown import DRAIN_SECONDS, Shutdown
 from ballast_remediator.store.database import Store
 from ballast_remediator.store.outbox import Wanted
+from ballast_remediator.store.pulse import Pulse
 from ballast_remediator.tokens import Tokens
 from ballast_remediator.web import access, audit, errors, explain, health, ingest, preapprovals, runs, shadow, stops
 from ballast_remediator.web.admission import admission, refusal
 from ballast_remediator.web.services import Engine, Known, Problem, Services, attach
 from kube_ballast import __version__, configfile
 from kube_ballast.wsgi import Service
-
-STOP_SECONDS: Final = 8.0
-"""For the engine to come to rest; the server kills the worker after ten."""
-
-NOTIFIER_STOP_SECONDS: Final = 1.0
-"""For a notice under way; after that it is sent again, under the same id, by whoever comes next."""
 
 _log = structlog.get_logger("ballast_remediator.app")
 
@@ -49,6 +45,7 @@ def create_app(
     store: Store,
     audit_check: Verified | None = None,
     lease_held: Callable[[], bool] | None = None,
+    shutting_down: Callable[[], bool] = lambda: False,
 ) -> Flask:
     """The web application. It starts nothing. Raises ConfigError when the tokens file cannot be used."""
     tokens = Tokens(config.tokens_file)
@@ -85,7 +82,7 @@ def create_app(
     )
     app.config["MAX_CONTENT_LENGTH"] = config.limits.body_bytes
     known = Known({name: frozenset(etcd.name for etcd in one.etcd) for name, one in config.clusters.items()})
-    attach(app, Services(store, engine, tokens, metrics, known, config))
+    attach(app, Services(store, engine, tokens, metrics, known, config, Pulse(store), shutting_down))
     app.before_request(access.before_request)
     errors.register(app)
     for module in (ingest, runs, stops, preapprovals, explain, shadow, audit, health):
@@ -148,6 +145,8 @@ def service(config_file: Path) -> Service:
     housekeeping = Housekeeping(store, audit_check, Retention(store, config.retention, policies), on_duty=on_duty)
     notifier = _notifier(config, store, on_duty=on_duty, audit_problem=lambda: audit_check.problem)
 
+    shutdown = Shutdown(notifier=notifier, engine=engine, housekeeping=housekeeping, store=store)
+
     def lease_held() -> bool:
         return engine.membership.assurance()()
 
@@ -157,18 +156,20 @@ def service(config_file: Path) -> Service:
         store=store,
         audit_check=audit_check,
         lease_held=None if store.exclusive else lease_held,
+        shutting_down=lambda: shutdown.begun,
     )
     engine.start()
     notifier.start()
     housekeeping.start()
     _log.info("the remediator works", version=__version__, store=str(config.store.place), listen=config.listen)
 
-    def stop() -> None:
-        notifier.stop(NOTIFIER_STOP_SECONDS)
-        engine.stop(STOP_SECONDS)
-        housekeeping.stop(STOP_SECONDS)  # then: the head that it logs is the last one
-        store.close()
-        _log.info("the remediator stopped")
-
-    admit = admission(app, body_bytes=config.limits.body_bytes)
-    return Service(app.wsgi_app, admit, stop, admit_is_quick=True, refused=refusal(app))
+    return Service(
+        app.wsgi_app,
+        admission(app, body_bytes=config.limits.body_bytes),
+        shutdown.finish,
+        admit_is_quick=True,
+        refused=refusal(app),
+        probes=health.PROBES,
+        drain=shutdown.begin,
+        drain_seconds=0.0 if store.exclusive else DRAIN_SECONDS,
+    )

@@ -64,17 +64,16 @@ class Membership:
         """Joins, as soon as the store can be written to."""
         self._thread.start()
 
-    def stop(self, *, leave: bool) -> None:
-        """Beats no more; ``leave`` lets others go on at once with what is left here."""
+    def stop(self, within: float) -> None:
+        """Beats no more, and leaves: others go on at once with what was here. Takes ``within`` seconds at most.
+
+        Where the store does not take that in time, they go on when the lease has lapsed.
+        """
         self._stopping.set()
-        if not self._thread.is_alive():
-            return
-        self._thread.join()
-        if leave and self._id is not None:
-            try:
-                self._store.write(replicas.leave, self._id)
-            except StoreUnavailable as error:
-                log.warning("left_without_a_word", reason=str(error))
+        if self._thread.is_alive():
+            self._thread.join(within)
+            if self._thread.is_alive():
+                log.warning("left_without_a_word", reason=f"the store did not take it within {within:.1f} s")
 
     def assurance(self) -> Callable[[], bool]:
         """Tells whether nobody can have taken this replica, as it is now, for dead yet.
@@ -106,6 +105,15 @@ class Membership:
                 # Whoever stops beating is buried: the next beat may succeed.
                 log.exception("membership_fault")
             self._stopping.wait(self._lease / BEATS)
+        self._leave()
+
+    def _leave(self) -> None:
+        left, self._id = self._id, None  # first: whoever still acts here is told that it may not
+        if left is not None:
+            try:
+                self._store.write(replicas.leave, left)
+            except StoreUnavailable as error:
+                log.warning("left_without_a_word", replica=left, reason=str(error))
 
     def beat(self) -> None:
         """One sign of life, and one look at the others'. Raises `StoreUnavailable`."""

@@ -37,6 +37,8 @@ AT_ONCE: Final = 256
 """Runs that are moved on in one look at most, those that are due longest first."""
 PLANNERS: Final = 4
 """Threads that plan and claim."""
+LEAVE_SECONDS: Final = 1.0
+"""That are left of a shutdown to tell the other replicas, however long steps take."""
 SILENT_AFTER: Final = 30.0
 """Seconds without a completed look after which the engine says that it does not work."""
 
@@ -117,20 +119,22 @@ class Engine:
         self.membership.start()
         self._thread.start()
 
-    def stop(self, timeout: float) -> None:
+    def stop(self, timeout: float) -> bool:
         """Lets each step end at its next pause, within ``timeout`` seconds, and hands over what is left.
 
-        What does not end in time is taken over as that of a dead process is: when this one's lease has lapsed.
+        Returns whether nothing goes on here any more. If not, the process has to end now: others take over what it
+        left, and begin by looking at it.
         """
-        give_up = time.monotonic() + timeout
+        give_up = time.monotonic() + timeout - LEAVE_SECONDS
         self._stopping.set()
         self._due.set()
         if self._thread.is_alive():
-            self._thread.join(timeout)
+            self._thread.join(max(0.0, give_up - time.monotonic()))
         for pool in (self._planning, self._running):
             pool.shutdown(wait=False, cancel_futures=True)
         _, left = wait(tuple(self._working), max(0.0, give_up - time.monotonic()))
-        self.membership.stop(leave=not left)
+        self.membership.stop(LEAVE_SECONDS)
+        return not left and not self._thread.is_alive()
 
     def wake(self) -> None:
         """Something is due now: a notification was accepted, a person decided."""

@@ -129,9 +129,9 @@ class Store:
             lambda connection: connection.exec_driver_sql("UPDATE alembic_version SET version_num = version_num")
         )
 
-    def close(self) -> None:
-        """Commits what waits, then lets go of the database."""
-        self._writer.close()
+    def close(self, *, within: float = WRITE_TIMEOUT) -> None:
+        """Commits what waits, for ``within`` seconds at most, then lets go of the database."""
+        self._writer.close(within)
         self._backend.close()
 
     def __enter__(self) -> Self:

@@ -126,11 +126,11 @@ class Writer:
         """Why the last write failed, or does not end; None once another one was committed."""
         return self._problem
 
-    def close(self) -> None:
-        """Commits what waits and ends the thread."""
+    def close(self, within: float) -> None:
+        """Commits what waits and ends the thread; waits for that for ``within`` seconds at most."""
         self._closed.set()
         self._queue.put(None)
-        self._thread.join()
+        self._thread.join(within)
 
     def _run(self) -> None:
         while (first := self._queue.get()) is not None:

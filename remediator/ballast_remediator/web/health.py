@@ -1,6 +1,7 @@
 """Whether it lives, whether it is of use, and what it measures of itself. No credentials: nothing here is secret."""
 
 from http import HTTPStatus
+from typing import Final
 
 from flask import Response, request
 from flask_openapi3.blueprint import APIBlueprint
@@ -8,9 +9,12 @@ from flask_openapi3.models.tag import Tag
 from prometheus_client.exposition import choose_encoder
 from pydantic import BaseModel, Field
 
-from ballast_remediator.store import reading
-from ballast_remediator.store.writer import StoreUnavailable
 from ballast_remediator.web.services import answer, operation_id, services
+
+PROBES: Final = frozenset({"/healthz", "/readyz"})
+"""What has to be answered while every other request waits for the store."""
+ANSWER_WITHIN: Final = 1.0
+"""Seconds: a kubelet's probe waits for one by default."""
 
 api = APIBlueprint(
     "health",
@@ -40,19 +44,20 @@ def healthz() -> Response:
 
 @api.get("/readyz", summary="Does it do its work?", responses={200: Readiness, 503: Readiness})
 def readyz() -> Response:
-    reasons = []
-    refused = services().store.problem()
-    if refused is not None:
-        reasons.append(refused)
-    try:
-        services().store.read(reading.backlog)
-    except StoreUnavailable as error:
-        reasons.append(str(error))
-    problem = services().engine.problem()
-    if problem is not None and problem not in reasons:
-        reasons.append(problem)
+    """Takes `ANSWER_WITHIN` seconds at most, whatever the store does."""
+    reasons = ("shutting down",) if services().shutting_down() else _problems()
     status = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
-    return answer(Readiness(ready=not reasons, reasons=tuple(reasons)), status)
+    return answer(Readiness(ready=not reasons, reasons=reasons), status)
+
+
+def _problems() -> tuple[str, ...]:
+    """Each once: the engine runs into what the store's trouble is, too."""
+    found = (
+        services().store.problem(),
+        services().pulse.problem(within=ANSWER_WITHIN),
+        services().engine.problem(),
+    )
+    return tuple(dict.fromkeys(problem for problem in found if problem is not None))
 
 
 @api.get(

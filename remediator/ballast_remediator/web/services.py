@@ -1,6 +1,6 @@
 """What the views work with, and how they find it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Protocol, Self, cast
 
@@ -13,6 +13,7 @@ from ballast_remediator.contract import Alert
 from ballast_remediator.engine.explaining import Explained
 from ballast_remediator.metrics import Metrics
 from ballast_remediator.store.database import Store
+from ballast_remediator.store.pulse import Pulse
 from ballast_remediator.store.runs import NotPossible
 from ballast_remediator.tokens import Tokens
 
@@ -79,6 +80,8 @@ class Services:
     metrics: Metrics
     known: Known
     config: Config
+    pulse: Pulse
+    shutting_down: Callable[[], bool]
 
 
 def attach(app: Flask, services: Services) -> None:
