@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select
 from ballast_remediator.config import StoreConfig
 from ballast_remediator.contract import ClaimRequest
 from ballast_remediator.engine import execution, judging
-from ballast_remediator.store import postgresql, runs, schema
+from ballast_remediator.store import postgresql, runs, schema, stops
 from ballast_remediator.store.places import Place, SqliteFile
 from ballast_remediator.store.writer import StoreUnavailable
 
@@ -55,13 +55,16 @@ def lock() -> None:
 def retry() -> None:
     """What the store does not take at once is let go of, and the run goes on as if it had been the first attempt."""
 
-    def once(_: execution.Context, ask: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever is asked
-        try:
-            return ask()
-        except StoreUnavailable:
-            return 1
+    as_written = execution.Context.record
 
-    put(execution.Context, "_patiently", once)
+    def once(context: execution.Context, operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - whatever is written
+        try:
+            return as_written(context, operation, *args, **kwargs)
+        except StoreUnavailable:
+            return (1, ()) if operation is stops.intend else None
+
+    put(execution.Context, "_patiently", lambda _, ask: ask())
+    put(execution.Context, "record", once)
 
 
 def fsync() -> None:

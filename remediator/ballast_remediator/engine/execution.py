@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import structlog
@@ -17,6 +17,7 @@ from ballast_remediator.contract import (
     Scalar,
     Step,
     StepFailed,
+    Stop,
     StopKind,
     Stopped,
 )
@@ -115,7 +116,26 @@ class Context:
     def told(self) -> str | None:
         """Who stopped the run with a kill switch, in words; None when nobody did. Waits while the store is down."""
         found = self._patiently(lambda: self._store.read(stops.in_force))
-        mine = [stop for stop in found if stop.kind is StopKind.KILL_SWITCH and stop.covers(self.target)]
+        return self._words_of(
+            [stop for stop in found if stop.kind is StopKind.KILL_SWITCH and stop.covers(self.target)]
+        )
+
+    def intend(self, record: StepRecord) -> int:
+        """Writes down that the step's act begins; which attempt this is, from 1.
+
+        Raises:
+            StepFailed: somebody stopped the run with a kill switch; then nothing is half-done.
+            Fenced: somebody else owns the run.
+            Stopped: the process shuts down.
+        """
+        if self._surroundings.kill_switch_file() is not None:
+            _expect_untold(record, self.told())
+        attempt, mine = self.record(stops.intend, record.ordinal, target=self.target)
+        # That write may have waited long for the store, and whoever stops things meanwhile does so with the file.
+        _expect_untold(record, self._words_of(mine))
+        return attempt
+
+    def _words_of(self, mine: Iterable[Stop]) -> str | None:
         words = [f"{stop.person} stopped {stop.scope} ({stop.reason})" for stop in mine]
         file = self._surroundings.kill_switch_file()  # last: the store may have been waited for
         if file is not None:
@@ -143,6 +163,14 @@ class Context:
                 once_more = error.outcome if isinstance(error, Undecided) else ask
                 log.warning("run_waits_for_store", run=self.run_id, reason=str(error))
                 self.wait(PAUSE)
+
+
+def _expect_untold(record: StepRecord, told: str | None) -> None:
+    """Raises `StepFailed`."""
+    if told is not None:
+        raise StepFailed(
+            f"{told}: ended before step {record.ordinal} ({record.spec.words}), with nothing half-done. {LATER}"
+        )
 
 
 class Executor:
@@ -252,10 +280,7 @@ class Executor:
                 context.wait(PAUSE)
                 continue
             context.wait(0.0)  # a process that shuts down begins nothing more
-            self._stop_if_told(record, context)
-            attempt = context.record(runs.intend, record.ordinal)
-            # That write may have waited long for the store, and whoever stops things meanwhile does so with the file.
-            self._stop_if_told(record, context)
+            attempt = context.intend(record)
             if attempt > ATTEMPTS:
                 last = "each time this process ended in the middle of it" if failure is None else f"at last: {failure}"
                 raise StepFailed(f"step {record.ordinal} ({record.spec.words}) failed {ATTEMPTS} times; {last}")
@@ -270,14 +295,6 @@ class Executor:
             else:
                 context.record(runs.checkpoint, record.ordinal, done)
                 return
-
-    def _stop_if_told(self, record: StepRecord, context: Context) -> None:
-        """Before each act: the kill switch ends a run where nothing is half-done. Raises `StepFailed`."""
-        told = context.told()
-        if told is not None:
-            raise StepFailed(
-                f"{told}: ended before step {record.ordinal} ({record.spec.words}), with nothing half-done. {LATER}"
-            )
 
     def _observe(self, record: StepRecord, step: Step, context: Context) -> Observed:
         try:

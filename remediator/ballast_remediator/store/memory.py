@@ -1,14 +1,19 @@
-"""What one transaction remembers, so that it need not ask the database twice."""
+"""What one transaction remembers: so that it need not ask the database twice, and writes at its end what can wait."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, Insert, event
 
 _KEY: Final = "ballast"
+_LATER: Final = "later"
 
 
 def watch(engine: Engine) -> None:
-    """Makes every transaction of ``engine`` begin with an empty memory, and a savepoint that failed with it."""
+    """Makes every transaction of ``engine`` begin with an empty memory, and a savepoint that failed with it.
+
+    What was left for `later` is written before each commit, and before a savepoint begins or ends.
+    """
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
@@ -18,8 +23,27 @@ def watch(engine: Engine) -> None:
     def rollback(connection: Connection, _name: str, _context: None) -> None:
         connection.info[_KEY] = {}
 
+    event.listen(engine, "commit", settle)
+    event.listen(engine, "savepoint", lambda connection, _: settle(connection))
+    event.listen(engine, "release_savepoint", lambda connection, *_: settle(connection))
+
 
 def of(connection: Connection) -> dict[str, Any]:
     """What the transaction under way has put there. Empty, and kept by nobody, where nobody watches."""
     found: dict[str, Any] = connection.info.get(_KEY, {})
     return found
+
+
+def later(connection: Connection, statement: Insert, row: Mapping[str, Any]) -> None:
+    """Inserts ``row`` at the end of the transaction, together with all others of that ``statement``.
+
+    Raises `KeyError` where nobody watches: it would be lost.
+    """
+    connection.info[_KEY].setdefault(_LATER, {}).setdefault(statement, []).append(row)
+
+
+def settle(connection: Connection) -> None:
+    """Inserts now what was left for later: for whoever reads it in the same transaction."""
+    waiting: dict[Insert, list[Mapping[str, Any]]] = of(connection).pop(_LATER, {})
+    for statement, rows in waiting.items():
+        connection.execute(statement, rows)

@@ -8,7 +8,7 @@ from sqlalchemy.sql import exists
 
 from ballast_remediator.contract import RunState
 from ballast_remediator.notice_kinds import NoticeKind
-from ballast_remediator.store import clock
+from ballast_remediator.store import clock, memory
 from ballast_remediator.store.audit import append
 from ballast_remediator.store.outbox import wants
 from ballast_remediator.store.schema import audit, notices, runs
@@ -85,6 +85,7 @@ def remind(connection: Connection, *, within: float) -> int:
         )
     ).all()
     told = 0
+    memory.settle(connection)
     for run in waiting:
         last = connection.execute(
             select(audit.c.event)

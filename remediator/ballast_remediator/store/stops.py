@@ -3,13 +3,14 @@
 import secrets
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
-from ballast_remediator.contract import EXECUTING, RunState, Stop, StopKind
-from ballast_remediator.store import clock
+from ballast_remediator.contract import EXECUTING, RunState, Stop, StopKind, Target
+from ballast_remediator.store import clock, memory, runs
 from ballast_remediator.store.audit import append
 from ballast_remediator.store.runs import NotPossible, transition
-from ballast_remediator.store.schema import runs, stops
+from ballast_remediator.store.schema import runs as runs_table
+from ballast_remediator.store.schema import stops
 
 _COLUMNS: Final = (
     stops.c.id,
@@ -23,13 +24,35 @@ _COLUMNS: Final = (
     stops.c.until,
 )
 _NOT_LIFTED: Final = select(*_COLUMNS).where(stops.c.lifted_at.is_(None)).order_by(stops.c.set_at)
-_IN_FORCE: Final = _NOT_LIFTED.where(or_(stops.c.until.is_(None), stops.c.until > bindparam("now_")))
+_THIS: Final = _NOT_LIFTED.where(stops.c.id == bindparam("stop_id_"))
+_REMEMBERED: Final = "stops"
 
 
 def in_force(connection: Connection, *, now: float | None = None) -> tuple[Stop, ...]:
     """Every stop that is neither lifted nor over, oldest first."""
-    rows = connection.execute(_IN_FORCE, {"now_": now or clock.now(connection)})
-    return tuple(Stop(**{**row._asdict(), "kind": StopKind(row.kind)}) for row in rows)
+    at = now or clock.now(connection)
+    return tuple(stop for stop in _not_lifted(connection) if stop.until is None or stop.until > at)
+
+
+def _not_lifted(connection: Connection) -> tuple[Stop, ...]:
+    """Asked once in a transaction: every claim and every step of all who share it has to know."""
+    remembered = memory.of(connection)
+    if _REMEMBERED not in remembered:
+        rows = connection.execute(_NOT_LIFTED)
+        remembered[_REMEMBERED] = tuple(Stop(**{**row._asdict(), "kind": StopKind(row.kind)}) for row in rows)
+    found: tuple[Stop, ...] = remembered[_REMEMBERED]
+    return found
+
+
+def intend(
+    connection: Connection, run_id: str, token: int, ordinal: int, *, target: Target
+) -> tuple[int, tuple[Stop, ...]]:
+    """As `runs.intend`, unless a kill switch covers the target: then nothing is written, and those are returned.
+
+    In one transaction: who sets one is answered before the step is intended, or after.
+    """
+    found = tuple(stop for stop in in_force(connection) if stop.kind is StopKind.KILL_SWITCH and stop.covers(target))
+    return (0, found) if found else (runs.intend(connection, run_id, token, ordinal), ())
 
 
 def put(
@@ -69,6 +92,7 @@ def put(
             until=until,
         )
     )
+    memory.of(connection).pop(_REMEMBERED, None)
     append(
         connection,
         event=f"{kind}_set",
@@ -85,10 +109,11 @@ def lift(connection: Connection, stop_id: str, *, person: str, reason: str) -> N
     Raises:
         NotPossible: there is no such stop in force.
     """
-    row = connection.execute(_NOT_LIFTED.where(stops.c.id == stop_id)).one_or_none()
+    row = connection.execute(_THIS, {"stop_id_": stop_id}).one_or_none()
     if row is None:
         raise NotPossible(f"there is no stop {stop_id} in force")
     connection.execute(update(stops).where(stops.c.id == stop_id).values(lifted_at=clock.now(connection)))
+    memory.of(connection).pop(_REMEMBERED, None)
     kind = StopKind(row.kind)
     append(
         connection,
@@ -99,7 +124,7 @@ def lift(connection: Connection, stop_id: str, *, person: str, reason: str) -> N
     )
     if kind is StopKind.BRAKE:
         waiting = connection.execute(
-            select(runs.c.id).where(runs.c.finished_at.is_(None), runs.c.state.not_in(EXECUTING))
+            select(runs_table.c.id).where(runs_table.c.finished_at.is_(None), runs_table.c.state.not_in(EXECUTING))
         ).scalars()
         words = f"it waited behind the brake, which {person} released; an alert that still fires opens a new run"
         for run_id in waiting.all():

@@ -216,7 +216,7 @@ class Outage:
             raise StoreUnavailable("the disk is full")
 
 
-@pytest.mark.parametrize("at", ["checkpoint", "steps_of", "in_force", "intend"])
+@pytest.mark.parametrize("at", ["checkpoint", "steps_of", "intend"])
 def test_the_file_works_while_the_store_does_not(
     store: Store, file: Path, at: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
