@@ -70,6 +70,10 @@ class Shutdown:
         self._begun.set()
         log.info("shutdown_begins", within_seconds=WITHIN)
         self._thread.start()
+        # Whatever is in the way, a request that waits for the store or a call that hangs: who is killed says nothing.
+        last = threading.Timer(WITHIN, self._cut_off)
+        last.daemon = True
+        last.start()
 
     def finish(self) -> None:
         """When no request is served any more: closes the store. Takes what is left of the time at most."""
@@ -82,9 +86,12 @@ class Shutdown:
         self._notifier.stop(NOTIFIER_SECONDS)  # first: whoever takes the duty sends what this one has not written down
         if not self._engine.stop(self._left() - CLOSING_SECONDS):
             # Others go on with those steps from now on, and threads cannot be ended one by one.
-            log.warning("left_in_the_middle_of_a_step")
-            self._leave(0)
+            self._cut_off()
         self._housekeeping.stop(self._left())  # last: the head that it logs is the last one
+
+    def _cut_off(self) -> None:
+        log.warning("the remediator stopped", reason="something did not end in time, and is cut off")
+        self._leave(0)
 
     def _left(self) -> float:
         return max(0.0, self._give_up - time.monotonic())

@@ -174,7 +174,8 @@ class Engine:
     def _loop(self) -> None:
         while not self._stopping.is_set():
             self._due.wait(TICK)
-            self._stopping.wait(GATHER)
+            if self._stopping.wait(GATHER):
+                return
             self._due.clear()
             try:
                 if self._store.problem() is not None:
@@ -248,6 +249,8 @@ class Engine:
 
     def _step(self, run_id: str, replica: str | None = None) -> bool:
         """Moves a run on that ``replica`` had taken; whether another thread goes on with it."""
+        if self._stopping.is_set():
+            return False  # what it was left with is for whoever takes it next
         run = self._store.read(reading.run, run_id)
         # One that lost its owner while it waited here is whose takes it next: after a burial that may be anybody.
         if run is None or run.final or run.owner != replica:
