@@ -22,6 +22,7 @@ when the supervisor is gone, so that nothing survives a ``kill -9`` as an orphan
 
 import asyncio
 import ctypes
+import gc
 import io
 import os
 import resource
@@ -174,6 +175,9 @@ def serve(
         ssl_protocol_min=SSLProtocols.tls13 if tls and tls.min_version == "1.3" else SSLProtocols.tls12,
         workers_kill_timeout=_STOP_SECONDS,
     )
+    # The worker is forked: what the collector never looks at again stays in pages that both processes share.
+    gc.collect()
+    gc.freeze()
     server.serve(
         # granian's annotation knows functions only; it takes what has __rsgi__ as well.
         target_loader=cast("Any", partial(_load, target, blocking_threads, limits, os.getpid())),
