@@ -54,7 +54,6 @@ def lock() -> None:
 
 def retry() -> None:
     """What the store does not take at once is let go of, and the run goes on as if it had been the first attempt."""
-
     as_written = execution.Context.record
 
     def once(context: execution.Context, operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - whatever is written

@@ -175,6 +175,7 @@ def claim(
         postpone(connection, request.run_id, seconds=seconds, words=words, waiting_for=held)
         return refusal
     now = clock.now(connection)
+    content = asdict(plan)
     connection.execute(
         _TAKE,
         [{"name": lock, "run_id": request.run_id, "taken_at": now} for lock in (*request.locks, *request.domains)],
@@ -182,8 +183,8 @@ def claim(
     connection.execute(
         _STEPS,
         [
-            {"run_id": request.run_id, "ordinal": ordinal, **asdict(step)}
-            for ordinal, step in enumerate(plan.steps, start=1)
+            {"run_id": request.run_id, "ordinal": ordinal, **step}
+            for ordinal, step in enumerate(content["steps"], start=1)
         ],
     )
     token = int(run.token) + 1
@@ -193,7 +194,7 @@ def claim(
         RunState.RUNNING,
         words=plan.summary,
         data={"plan_hash": request.plan_hash, "token": token, "locks": [*request.locks, *request.domains]},
-        plan=asdict(plan),
+        plan=content,
         token=token,
         started_at=now,
     )

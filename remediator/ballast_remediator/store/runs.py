@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from sqlalchemy import Connection, Update, and_, bindparam, delete, exists, func, select, true, update
+from sqlalchemy import Connection, Update, and_, bindparam, delete, exists, func, literal_column, select, true, update
 
 from ballast_remediator.contract import (
     FINAL,
@@ -29,8 +29,11 @@ AFTER_FAULT: Final = 30.0
 # values: a parameter of a column's name sets that column.
 _THIS: Final = runs.c.id == bindparam("run_id_")
 _STATE: Final = select(runs.c.state).where(_THIS)
+# The states are written out: a list that is given with the values is put into the statement's text each time anew.
 _MOVE: Final = {
-    to: update(runs).where(_THIS, runs.c.state.in_([state for state in RunState if to in TRANSITIONS[state]]))
+    to: update(runs).where(
+        _THIS, runs.c.state.in_([literal_column(f"'{state}'") for state in RunState if to in TRANSITIONS[state]])
+    )
     for to in RunState
 }
 _MOVE_OWN: Final = {to: statement.where(runs.c.token == bindparam("token_")) for to, statement in _MOVE.items()}
