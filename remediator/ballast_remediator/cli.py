@@ -45,6 +45,7 @@ def main(config_file: Path, *, check_config: bool) -> None:
     if check_config:
         click.echo(f"{config_file}: no mistake found; tokens {config.tokens_file}, policy {config.policy_file}")
         return
+    _log()
     _store_opens(config.store.place)
     host, port = split_address(config.listen)
     try:
@@ -98,6 +99,11 @@ def _fail(words: str) -> NoReturn:
 
 def _service(config_file: Path) -> wsgi.Service:
     """In the worker process."""
+    _log()
+    return app.service(config_file)
+
+
+def _log() -> None:
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -109,4 +115,3 @@ def _service(config_file: Path) -> wsgi.Service:
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-    return app.service(config_file)

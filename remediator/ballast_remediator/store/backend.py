@@ -3,6 +3,11 @@
 from typing import Protocol
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+
+class Mistaken(Exception):
+    """A person has to put it right; the text says what."""
 
 
 class Backend(Protocol):
@@ -26,7 +31,10 @@ class Backend(Protocol):
         """Whether that transaction was committed, after a commit whose answer got lost. Raises `SQLAlchemyError`."""
 
     def begin_migrating(self, connection: Connection) -> None:
-        """Keeps other processes from migrating at the same time."""
+        """Keeps other processes from migrating at the same time. Raises `Mistaken` for a server that will not do."""
+
+    def mistaken(self, error: SQLAlchemyError) -> bool:
+        """Whether a person has to put right what kept it from being opened: waiting for it helps nobody."""
 
     def close(self) -> None:
         """Lets go of it."""

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from ballast_remediator.store import clock, outbox
-from ballast_remediator.store.backend import Backend
+from ballast_remediator.store.backend import Backend, Mistaken
 from ballast_remediator.store.outbox import Wanted
 from ballast_remediator.store.places import Place, PostgresqlServer, SqliteFile
 from ballast_remediator.store.postgresql import Postgresql
@@ -150,8 +150,8 @@ def _opened(place: Place) -> Backend:
 
 
 def _migrate_patiently(place: Place, backend: Backend) -> None:
-    """Raises `StoreUnavailable`."""
-    give_up = time.monotonic() + (0.0 if backend.exclusive else OPEN_WITHIN)
+    """Waits for a server that is not there yet, and for nothing else. Raises `StoreUnavailable`."""
+    give_up = time.monotonic() + OPEN_WITHIN
     while True:
         try:
             _migrate(backend)
@@ -160,11 +160,13 @@ def _migrate_patiently(place: Place, backend: Backend) -> None:
                 f"{place} cannot be opened: a newer version wrote it, and this one knows its schema only up to "
                 f"{newest()} ({error})"
             ) from error
-        except (SQLAlchemyError, OSError) as error:
-            words = words_of(error) if isinstance(error, SQLAlchemyError) else error
-            if time.monotonic() > give_up:
+        except (Mistaken, OSError) as error:  # the latter of a password's file
+            raise StoreUnavailable(f"{place} cannot be opened: {error}") from error
+        except SQLAlchemyError as error:
+            words = words_of(error)
+            if backend.mistaken(error) or time.monotonic() > give_up:
                 raise StoreUnavailable(f"{place} cannot be opened: {words}") from error
-            log.warning("store_is_waited_for", store=str(place), reason=str(words))
+            log.warning("store_is_waited_for", store=str(place), reason=words)
             time.sleep(OPEN_PAUSE)
         else:
             return

@@ -7,6 +7,7 @@ to the ledger holds until the claim is committed, and the audit's chain cannot f
 """
 
 import itertools
+import re
 import secrets
 from collections.abc import Callable, Generator
 from typing import Any, Final, TypeVar
@@ -14,8 +15,10 @@ from typing import Any, Final, TypeVar
 import psycopg
 from psycopg.errors import DatabaseError
 from sqlalchemy import Connection, create_engine, delete, select, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from ballast_remediator.store import memory
+from ballast_remediator.store.backend import Mistaken
 from ballast_remediator.store.clock import OPTION
 from ballast_remediator.store.places import PostgresqlServer
 from ballast_remediator.store.schema import turns
@@ -25,6 +28,10 @@ R = TypeVar("R")
 CONNECT_SECONDS: Final = 5
 ANSWER_SECONDS: Final = 8.0
 """Within which the server has to answer anything: one that is stopped, or behind a dead network, says nothing."""
+MIGRATION_SECONDS: Final = 600.0
+"""Within which a migration's statement ends: it may rebuild a table, and waits for other replicas' migrations."""
+OLDEST: Final = 14
+"""Version that is supported."""
 LOCK_SECONDS: Final = 5
 IDLE_IN_TRANSACTION: Final = 2
 """Seconds after which the server ends a session that began to write and sends nothing more."""
@@ -53,6 +60,13 @@ FORGOTTEN: Final = 30 * 86400.0
 """Seconds after which the last turn of a process that is gone is nobody's question any more."""
 
 
+# Before a connection stands, libpq tells errors by their words alone. In a server's other language they are waited for.
+_MISTAKES: Final = re.compile(
+    r"password authentication failed|no password supplied|no pg_hba\.conf entry|(role|database) \".*\" does not exist"
+    r"|permission denied|not permitted to log in|SSL was required|certificate verify failed|certificate file"
+)
+
+
 class _Hanging(DatabaseError):
     """The server did not answer in time."""
 
@@ -60,12 +74,16 @@ class _Hanging(DatabaseError):
 class _Bounded(psycopg.Connection[Any]):
     """A connection that does not wait for ever. psycopg itself has no deadline for answers."""
 
+    patience: float | None = None
+    """Seconds for each answer, where they are not `ANSWER_SECONDS`."""
+
     def wait(self, gen: Generator[Any, Any, R], interval: float = 0.1, timeout: float | None = None) -> R:
+        patience = self.patience or ANSWER_SECONDS
         try:
-            return super().wait(gen, interval, ANSWER_SECONDS if timeout is None else timeout)
+            return super().wait(gen, interval, patience if timeout is None else timeout)
         except psycopg.errors._WaitTimeout as error:  # noqa: SLF001 - what psycopg documents that `wait` raises
             self.pgconn.finish()  # nobody knows what it is in the middle of
-            raise _Hanging(f"PostgreSQL did not answer within {ANSWER_SECONDS:g} s") from error
+            raise _Hanging(f"PostgreSQL did not answer within {patience:g} s") from error
 
 
 class Postgresql:
@@ -109,9 +127,23 @@ class Postgresql:
             return bool(connection.execute(mine).scalar() == ticket)
 
     def begin_migrating(self, connection: Connection) -> None:
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, _Bounded)
+        connection.detach()  # what is set here is for no other use
+        version = driver.info.server_version // 10_000
+        if version < OLDEST:
+            raise Mistaken(f"the server is PostgreSQL {version}, and {OLDEST} is the oldest that will do: upgrade it")
         connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
         connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = '60s'")
+        driver.patience = MIGRATION_SECONDS
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATING})")
+
+    def mistaken(self, error: SQLAlchemyError) -> bool:
+        cause = error.__cause__
+        if isinstance(cause, psycopg.errors.InsufficientPrivilege):
+            return True
+        return isinstance(cause, psycopg.OperationalError) and _MISTAKES.search(str(cause)) is not None
 
     def close(self) -> None:
         self.engine.dispose()
