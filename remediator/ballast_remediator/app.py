@@ -53,6 +53,7 @@ def create_app(
         store,
         engine_problem=engine.problem,
         ignored_alerts=engine.ignored_alerts,
+        set_aside=engine.notifications_set_aside,
         tokens_problem=lambda: tokens.problem,
         policy_problem=engine.policy_problem,
         policy_digest=engine.policy_digest,

@@ -29,6 +29,7 @@ class Metrics:
         *,
         engine_problem: Callable[[], str | None],
         ignored_alerts: Callable[[], int],
+        set_aside: Callable[[], int],
         tokens_problem: Callable[[], str | None],
         policy_problem: Callable[[], str | None],
         policy_digest: Callable[[], str],
@@ -60,7 +61,7 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self.registry.register(_OnScrape(store, engine_problem, ignored_alerts, tokens_problem))
+        self.registry.register(_OnScrape(store, engine_problem, ignored_alerts, set_aside, tokens_problem))
         self.registry.register(_OfPolicy(policy_problem, policy_digest))
         self.registry.register(_OfStops(store, kill_switch_file))
         self.registry.register(OfRuns(store, runbooks))
@@ -86,11 +87,13 @@ class _OnScrape(Collector):
         store: Store,
         engine_problem: Callable[[], str | None],
         ignored_alerts: Callable[[], int],
+        set_aside: Callable[[], int],
         tokens_problem: Callable[[], str | None],
     ) -> None:
         self._store = store
         self._engine_problem = engine_problem
         self._ignored_alerts = ignored_alerts
+        self._set_aside = set_aside
         self._tokens_problem = tokens_problem
 
     def describe(self) -> list[Metric]:
@@ -106,6 +109,11 @@ class _OnScrape(Collector):
             "ballast_remediator_alerts_ignored",
             "Alerts that no run answers, such as one of a cluster that is not configured; the log says why.",
             value=self._ignored_alerts(),
+        )
+        yield CounterMetricFamily(
+            "ballast_remediator_notifications_set_aside",
+            "Accepted notifications that could not be filed for a fault of the program; the audit says why.",
+            value=self._set_aside(),
         )
         yield GaugeMetricFamily(
             "ballast_remediator_tokens_file_in_force",

@@ -15,13 +15,16 @@ from ballast_remediator.store import inbox
 from ballast_remediator.store.database import Store
 from ballast_remediator.store.records import Notification
 from ballast_remediator.store.runs import Fenced
-from ballast_remediator.store.writer import Undecided
+from ballast_remediator.store.writer import StoreUnavailable, Undecided
 from kube_ballast.clients.alertmanager import Alertmanager
 from kube_ballast.clients.errors import ClientError
 
 ASK_TIMEOUT = 5.0
 SHOWN: Final = 100
 """Characters of a label's value that are told of an alert that nobody answers."""
+SHOWN_OF_FAULT: Final = 200
+TRIES: Final = 3
+"""How often a notification that is alone is filed before it is set aside, a look of the engine apart."""
 HEARTBEAT: Final = "Watchdog"
 """kube-prometheus' alert that always fires."""
 PORTION: Final = 16
@@ -52,6 +55,11 @@ class Intake:
         self._heartbeat = heartbeat
         self._portions: deque[_Portion] = deque()
         self._undecided: Callable[[], object] | None = None
+        self._batch: Sequence[Notification] = ()
+        self._alone = 0
+        self._failures = 0
+        self.set_aside = 0
+        """Notifications since the start that could not be filed for a fault of the program."""
         self.ignored = 0
         """Alerts received since the start that no run answers."""
 
@@ -66,20 +74,52 @@ class Intake:
         ``filer`` is the replica that does it, None where nobody shares the store. Raises `Fenced` when it is not its
         duty any more.
         A process that dies between two portions of one notification files it again from its beginning.
+        One that cannot be filed is found by filing one at a time, and set aside after `TRIES` in words.
         """
+        try:
+            return self._file(filer)
+        except (StoreUnavailable, Fenced):
+            raise
+        except Exception as error:
+            log.exception("filing_fault", notifications=[notification.id for notification in self._batch])
+            return self._stumbled(filer, error)
+
+    def _file(self, filer: str | None) -> bool:
         if not self._portions:
-            batch = self._store.read(inbox.unfiled)
-            if not batch:
+            self._batch = self._store.read(inbox.unfiled)[: 1 if self._alone else None]
+            if not self._batch:
                 return False
-            self._portions.extend(self._portioned(batch))
+            self._portions.extend(self._portioned(self._batch))
         portion = self._portions[0]
         self._write(portion, filer)
         self._portions.popleft()
+        if portion.filed:
+            self._failures, self._alone = 0, max(0, self._alone - 1)
         for finding in portion.findings:
             if finding.target is None and finding.heartbeat is None:
                 self.ignored += finding.times
                 log.warning("alert_ignored", reason=finding.ignored, labels=dict(finding.alert.labels))
-        return bool(self._portions) or len(portion.filed) == inbox.BATCH
+        return bool(self._portions or self._alone) or len(portion.filed) == inbox.BATCH
+
+    def _stumbled(self, filer: str | None, error: Exception) -> bool:
+        """After a fault of the program: whether there is more to file at once."""
+        self._portions.clear()
+        if len(self._batch) > 1:
+            self._alone = len(self._batch)
+            return True
+        self._failures += 1
+        if self._failures < TRIES:
+            return False
+        (notification,) = self._batch
+        words = (
+            f"notification {notification.id} could not be filed ({_named(error)}): its alerts open no run, unless "
+            "Alertmanager sends them again in another one. Please report it"
+        )
+        self._store.write(inbox.set_aside, notification, words=words, filer=filer)
+        log.error("notification_set_aside", notification=notification.id, reason=_named(error))
+        self.set_aside += 1
+        self._failures, self._alone = 0, max(0, self._alone - 1)
+        return True
 
     def _portioned(self, batch: Sequence[Notification]) -> Iterable["_Portion"]:
         findings = [replace(self.finding(alert), times=times) for alert, times in _in_a_row(self._alerts(batch))]
@@ -183,6 +223,12 @@ class _Portion:
 
     filed: Sequence[Notification]
     findings: Sequence[inbox.Finding]
+
+
+def _named(error: Exception) -> str:
+    """On one short line that any store takes: what a database says repeats whole statements, and what is in them."""
+    cause = error.__cause__ or error
+    return f"{type(cause).__name__}: {' '.join(str(cause).split())}".replace("\x00", "\\x00")[:SHOWN_OF_FAULT]
 
 
 def _payload(notification: Notification) -> Payload | None:

@@ -151,6 +151,10 @@ class Engine:
         """Alerts received since the start that no run answers; the log and the audit say why."""
         return self._intake.ignored
 
+    def notifications_set_aside(self) -> int:
+        """Notifications since the start that could not be filed for a fault of the program; the audit says which."""
+        return self._intake.set_aside
+
     def kill_switch_file(self) -> str | None:
         """The path of the kill switch's file while it exists."""
         return self._surroundings.kill_switch_file()
@@ -218,17 +222,16 @@ class Engine:
             if run_id in self._busy:
                 return
             self._busy.add(run_id)
-        self._submit(
-            self._running if state in EXECUTING else self._planning, run_id, lambda: self._step(run_id, replica)
-        )
+        pool = self._running if state in EXECUTING else self._planning
+        self._submit(pool, run_id, lambda: self._step(run_id, replica), replica)
 
-    def _submit(self, pool: ThreadPoolExecutor, run_id: str, work: Callable[[], bool]) -> None:
-        future = pool.submit(self._safely, run_id, work)
+    def _submit(self, pool: ThreadPoolExecutor, run_id: str, work: Callable[[], bool], replica: str | None) -> None:
+        future = pool.submit(self._safely, run_id, work, replica)
         self._working.add(future)
         future.add_done_callback(self._working.discard)
 
-    def _safely(self, run_id: str, work: Callable[[], bool]) -> None:
-        """Does ``work`` on a run; it is free for the next look then, unless ``work`` says that others go on with it."""
+    def _safely(self, run_id: str, work: Callable[[], bool], replica: str | None = None) -> None:
+        """Does ``work`` on a run of ``replica``; it is free for the next look then, unless ``work`` says otherwise."""
         moved = handed_on = False
         try:
             handed_on = work()
@@ -239,7 +242,8 @@ class Engine:
         except Exception as error:
             log.exception("engine_fault", run=run_id)
             with suppress(StoreUnavailable, runs.NotPossible):
-                self._store.write(runs.give_up, run_id, words=f"a fault of the runbook or a guard: {error!r}")
+                words = f"a fault of the runbook or a guard: {error!r}"
+                self._store.write(runs.give_up, run_id, owner=replica, words=words)
         finally:
             if not handed_on:
                 with self._busy_lock:
@@ -274,7 +278,7 @@ class Engine:
             return False
 
         try:
-            self._submit(self._running, run.id, carry_out)
+            self._submit(self._running, run.id, carry_out, run.owner)
         except RuntimeError:  # this process shuts down: whoever starts next looks at the run
             return False
         return True

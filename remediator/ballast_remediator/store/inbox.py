@@ -110,8 +110,7 @@ def file(
     A run that follows another one of its target within ``reopen_after`` seconds is opened, and looked at only then:
     an alert that flaps costs one run each time, and none is lost.
     """
-    if filer is not None and replicas.on_duty(connection, replicas.INTAKE) != filer:
-        raise Fenced(f"replica {filer} does not file any more")
+    _expect_duty(connection, filer)
     filing = _Filing(connection, brake, reopen_after)
     for finding in findings:
         if finding.heartbeat is not None:
@@ -128,6 +127,28 @@ def file(
             filing.file(finding, finding.target)
     ids = [notification.id for notification in batch]
     connection.execute(update(notifications).where(notifications.c.id.in_(ids)).values(filed_at=filing.now))
+
+
+def set_aside(connection: Connection, notification: Notification, *, words: str, filer: str | None = None) -> None:
+    """Files a notification that nothing can be made of, so that later ones go on; its body stays as long as theirs.
+
+    ``filer`` as for `file`, and raises `Fenced` as that does.
+    """
+    _expect_duty(connection, filer)
+    mine = update(notifications).where(notifications.c.id == notification.id)
+    connection.execute(mine.values(filed_at=clock.now(connection)))
+    append(
+        connection,
+        event="notification_set_aside",
+        actor=INTAKE,
+        words=words,
+        data={"notification": notification.id, "source": notification.source},
+    )
+
+
+def _expect_duty(connection: Connection, filer: str | None) -> None:
+    if filer is not None and replicas.on_duty(connection, replicas.INTAKE) != filer:
+        raise Fenced(f"replica {filer} does not file any more")
 
 
 class _Filing:

@@ -137,10 +137,14 @@ def postpone(
         append(connection, run_id=run_id, event="waiting", actor=ENGINE, words=words)
 
 
-def give_up(connection: Connection, run_id: str, *, words: str) -> None:
-    """After a fault of the program, not of the world: planning ends, and what is queued rests before the next try."""
-    state = connection.execute(select(runs.c.state).where(runs.c.id == run_id)).scalar_one()
-    if state == RunState.PLANNING:
+def give_up(connection: Connection, run_id: str, *, owner: str | None, words: str) -> None:
+    """After a fault of the program, not of the world: planning ends, and what is queued rests before the next try.
+
+    Raises `NotPossible` when ``owner``, the replica that ran into it, does not own the run any more.
+    """
+    run = connection.execute(select(runs.c.state, runs.c.owner).where(runs.c.id == run_id)).one()
+    expect_owner(run_id, run.owner, owner)
+    if run.state == RunState.PLANNING:
         transition(connection, run_id, RunState.FAILED, words=f"{words}. Nothing was done. Please report it")
     else:
         postpone(connection, run_id, seconds=AFTER_FAULT, words=words)

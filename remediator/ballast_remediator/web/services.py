@@ -32,6 +32,9 @@ class Engine(Protocol):
     def ignored_alerts(self) -> int:
         """Alerts received since the start that no run answers."""
 
+    def notifications_set_aside(self) -> int:
+        """Accepted notifications since the start that could not be filed."""
+
     def kill_switch_file(self) -> str | None:
         """The path of the kill switch's file while it exists."""
 

@@ -5,13 +5,14 @@ import threading
 import time
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
-from ballast_remediator.contract import FINAL, Mode, RunState, StepFailed
+from ballast_remediator.contract import FINAL, Mode, RunState, StepFailed, Target
 from ballast_remediator.engine import intake
 from ballast_remediator.store import decisions
 from ballast_remediator.store.database import Store
 from ballast_remediator.store.schema import audit, notifications, run_alerts
+from ballast_remediator.store.writer import StoreUnavailable
 from tests.remediator.chain import payload
 from tests.remediator.doubles import FakeAlertmanager, http_server
 from tests.remediator.engine.desk import Desk, Recording, alert, say, settings
@@ -218,3 +219,76 @@ def test_alertmanager_is_asked_once_for_all_that_it_cut_off(store: Store) -> Non
     assert alertmanager.asked == 1
     assert sorted(run.target.name for run in desk.runs()) == ["events", "main", "other"]
     assert store.read(lambda c: c.execute(select(run_alerts.c.received)).scalars().all()).count(3) == 1
+
+
+def set_aside(store: Store) -> list[str]:
+    words = select(audit.c.words).where(audit.c.event == "notification_set_aside")
+    return list(store.read(lambda c: c.execute(words).scalars().all()))
+
+
+@pytest.mark.parametrize("fault", ["finding", "writing"])
+def test_a_notification_that_cannot_be_filed_is_set_aside_and_the_others_go_on(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    if fault == "finding":
+        # A fault of a runbook: it cannot say whether it knows the target.
+        def knows(target: Target) -> bool:
+            return {"good": True, "better": True}[target.name]
+
+        monkeypatch.setattr(desk.runbook, "knows", knows)
+    else:
+        # What the database itself refuses, whoever sends it.
+        def refuse(connection: Connection) -> None:
+            connection.exec_driver_sql(
+                "CREATE TRIGGER refuse BEFORE INSERT ON runs WHEN NEW.target = 'poison' "
+                "BEGIN SELECT RAISE(ABORT, 'this is poison'); END"
+            )
+
+        desk.store.write(refuse)
+    for target in ("good", "poison", "better"):
+        desk.receive(say(target))
+    for _ in range(intake.TRIES):
+        assert desk.engine.notifications_set_aside() == 0
+        desk.file()
+    assert {run.target.name for run in desk.runs()} == {"good", "better"}
+    assert unfiled(desk.store) == 0
+    (words,) = set_aside(desk.store)
+    reason = "KeyError: 'poison'" if fault == "finding" else "IntegrityError: this is poison"
+    assert words.startswith(f"notification 2 could not be filed ({reason}): its alerts open no run")
+    assert desk.engine.notifications_set_aside() == 1
+    desk.receive(say("good"))
+    desk.file()
+    assert desk.engine.notifications_set_aside() == 1
+
+
+def test_a_fault_that_passes_sets_nothing_aside(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    faults = iter([ZeroDivisionError("once")])
+
+    def knows(_: Target) -> bool:
+        for fault in faults:
+            raise fault
+        return True
+
+    monkeypatch.setattr(desk.runbook, "knows", knows)
+    for target in ("one", "other"):
+        desk.receive(say(target))
+    desk.file()
+    assert {run.target.name for run in desk.runs()} == {"one", "other"}
+    assert set_aside(desk.store) == []
+
+
+def test_an_outage_of_the_store_sets_nothing_aside(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk(store)
+    desk.receive()
+    write = store.write
+
+    def down(*_: object, **__: object) -> None:
+        raise StoreUnavailable("down")
+
+    monkeypatch.setattr(store, "write", down)
+    for _ in range(intake.TRIES + 1):
+        with pytest.raises(StoreUnavailable):
+            desk.file()
+    monkeypatch.setattr(store, "write", write)
+    desk.file()
+    assert (len(desk.runs()), set_aside(store)) == (1, [])

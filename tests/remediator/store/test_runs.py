@@ -177,13 +177,25 @@ def test_a_reason_to_wait_is_audited_once(store: Store) -> None:
 def test_after_a_fault_planning_ends_and_a_queue_rests(store: Store) -> None:
     run = opened(store)
     store.write(runs.transition, run.id, S.PLANNING, words="")
-    store.write(runs.give_up, run.id, words="oops")
+    store.write(runs.give_up, run.id, owner=None, words="oops")
     assert again(store, run).state is S.FAILED
     waiting = queued(store)
-    store.write(runs.give_up, waiting.id, words="oops")
+    store.write(runs.give_up, waiting.id, owner=None, words="oops")
     after = again(store, waiting)
     assert (after.state, after.reason) == (S.QUEUED, "oops")
     assert after.due_at > time.time() + runs.AFTER_FAULT / 2
+
+
+def test_who_lost_a_run_cannot_give_it_up(store: Store) -> None:
+    run = opened(store)
+    store.write(runs.transition, run.id, S.PLANNING, words="")
+    put_into(store, run, S.PLANNING, owner="another")
+    before = events(store, run)
+    for owner in ("buried", None):
+        with pytest.raises(runs.NotPossible, match="is another replica's now"):
+            store.write(runs.give_up, run.id, owner=owner, words="oops")
+    assert again(store, run).state is S.PLANNING
+    assert events(store, run) == before
 
 
 def test_what_can_be_asked(store: Store) -> None:

@@ -22,6 +22,9 @@ class NoEngine:
     def ignored_alerts(self) -> int:
         return 0
 
+    def notifications_set_aside(self) -> int:
+        return 0
+
     def problem(self) -> str | None:
         return None
 

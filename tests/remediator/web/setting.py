@@ -42,6 +42,9 @@ class RecordingEngine:
     def ignored_alerts(self) -> int:
         return 0
 
+    def notifications_set_aside(self) -> int:
+        return 0
+
     def problem(self) -> str | None:
         return self.trouble
 
