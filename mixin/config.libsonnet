@@ -125,6 +125,7 @@
     storeSlowSeconds: 1,
     storeSlowFor: '10m',
     ingestRefusedFor: '5m',
+    notificationSetAsideFor: '1m',
     heartbeatMissingFor: '1m',
     noticesLateSeconds: 600,
     noticesFor: '1m',

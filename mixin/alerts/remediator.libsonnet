@@ -156,6 +156,21 @@ local promql = import '../lib/promql.libsonnet';
           },
         },
         {
+          alert: 'BallastNotificationSetAside',
+          expr: |||
+            sum by (%(clusterLabel)s) (increase(ballast_remediator_notifications_set_aside_total{%(remediator)s}[1h])) > 0
+          ||| % names,
+          'for': config.notificationSetAsideFor,
+          labels: { severity: 'warning' },
+          annotations: {
+            summary: 'The remediator could not make anything of a notification that it had accepted.',
+            description: 'For a fault of its own, the remediator'
+                         + cluster
+                         + ' has set an accepted notification aside so that later ones go on. What it told of is not remedied, unless '
+                         + 'Alertmanager sends it again in another one. Its log says which and why (notification_set_aside).',
+          },
+        },
+        {
           alert: 'BallastHeartbeatMissing',
           expr: |||
             max by (%(clusterLabel)s, watched_cluster) (ballast_remediator_heartbeat_missing{%(remediator)s}) == 1
