@@ -6,7 +6,7 @@ default admission plugins, service account tokens signed with a key of its own.
 
 import json
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,6 +81,7 @@ def start_kube_apiserver(
     n: int = 1,
     version: str | None = None,
     flags: Flags | None = None,
+    stores: Sequence[Sequence[str]] | None = None,
 ) -> ControlPlane:
     """Start apiservers on that etcd; ready means that each one's `/readyz` says so.
 
@@ -90,6 +91,7 @@ def start_kube_apiserver(
         n: how many.
         version: such as `1.33`, which `make tools-e2e MODULES=kubernetes-1.33` builds; None for the newest there is.
         flags: further flags without the dashes, such as those of an audit backend; None takes one away.
+        stores: each apiserver's own URLs of etcd, such as those of relays before it; None for all members to all.
     """
     program = tool("kube-apiserver" if version is None else f"kube-apiserver-{version}")
     folder, authority = ground.data("kubernetes"), Authority(ground.data("kubernetes-certificates"))
@@ -98,7 +100,13 @@ def start_kube_apiserver(
     port, numbers = ground.port(), range(1, n + 1)
     server = authority.issue("kube-apiserver", hosts=[LISTENS.format(number=number) for number in numbers])
     shared = {**_apiserver_flags(authority, etcd, signer), **_serving(server, port), **(flags or {})}
-    processes = ground.run(*(_apiserver(ground, program, authority.ca, number, shared) for number in numbers))
+    own: Sequence[Flags] = [{"etcd-servers": ",".join(urls)} for urls in stores] if stores else [{}] * n
+    processes = ground.run(
+        *(
+            _apiserver(ground, program, authority.ca, number, {**shared, **store})
+            for number, store in zip(numbers, own, strict=True)
+        )
+    )
     return ControlPlane(
         apiservers=tuple(
             Apiserver(_url(number, port), f"{ADVERTISED.format(number=number)}:{port}", process)
