@@ -17,8 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ballast_remediator.store import clock, outbox
 from ballast_remediator.store.backend import Backend, Mistaken
 from ballast_remediator.store.outbox import Wanted
-from ballast_remediator.store.places import Place, PostgresqlServer, SqliteFile
-from ballast_remediator.store.postgresql import Postgresql
+from ballast_remediator.store.places import Place, SqliteFile
 from ballast_remediator.store.sqlite import Sqlite
 from ballast_remediator.store.writer import StoreUnavailable, Writer, words_of
 
@@ -146,7 +145,11 @@ def _unreadable(error: SQLAlchemyError) -> StoreUnavailable:
 
 
 def _opened(place: Place) -> Backend:
-    return Postgresql(place) if isinstance(place, PostgresqlServer) else Sqlite(place)
+    if isinstance(place, SqliteFile):
+        return Sqlite(place)
+    from ballast_remediator.store.postgresql import Postgresql  # noqa: PLC0415 - 10 MiB, which SQLite does not need
+
+    return Postgresql(place)
 
 
 def _migrate_patiently(place: Place, backend: Backend) -> None:
