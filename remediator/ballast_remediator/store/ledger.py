@@ -22,7 +22,7 @@ from ballast_remediator.contract import (
     Verdict,
     first_refusal,
 )
-from ballast_remediator.store import clock, stops
+from ballast_remediator.store import clock, memory, stops
 from ballast_remediator.store.runs import NotPossible, expect_owner, in_force, postpone, transition
 from ballast_remediator.store.schema import locks, runs, steps
 
@@ -180,13 +180,8 @@ def claim(
         _TAKE,
         [{"name": lock, "run_id": request.run_id, "taken_at": now} for lock in (*request.locks, *request.domains)],
     )
-    connection.execute(
-        _STEPS,
-        [
-            {"run_id": request.run_id, "ordinal": ordinal, **step}
-            for ordinal, step in enumerate(content["steps"], start=1)
-        ],
-    )
+    for ordinal, step in enumerate(content["steps"], start=1):
+        memory.later(connection, _STEPS, {"run_id": request.run_id, "ordinal": ordinal, **step})
     token = int(run.token) + 1
     transition(
         connection,

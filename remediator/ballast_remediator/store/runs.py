@@ -39,10 +39,11 @@ _MOVE: Final = {
 _MOVE_OWN: Final = {to: statement.where(runs.c.token == bindparam("token_")) for to, statement in _MOVE.items()}
 _REASON: Final = select(runs.c.reason, runs.c.finished_at).where(_THIS)
 _UPDATE: Final = update(runs).where(_THIS)
-_FREED: Final = delete(locks).where(locks.c.run_id == bindparam("run_id_")).returning(locks.c.name)
+_ITS_LOCKS: Final = locks.c.run_id == bindparam("run_id_")
+_FREE: Final = delete(locks).where(_ITS_LOCKS)
 _LONGEST: Final = (
     select(runs.c.id)
-    .where(runs.c.waiting_for.in_(bindparam("freed_", expanding=True)), runs.c.finished_at.is_(None))
+    .where(runs.c.waiting_for.in_(select(locks.c.name).where(_ITS_LOCKS)), runs.c.finished_at.is_(None))
     .order_by(runs.c.created_at)
     .limit(WOKEN)
 )
@@ -335,9 +336,8 @@ def advance(connection: Connection, run_id: str, token: int, to: RunState, words
 
 def free_locks(connection: Connection, run_id: str) -> None:
     """What the run held may be taken by others: those that have waited longest for it look again now."""
-    freed = connection.execute(_FREED, {"run_id_": run_id}).scalars().all()
-    if freed:
-        connection.execute(_WAKE, {"freed_": freed, "due_at": clock.now(connection), "waiting_for": None})
+    connection.execute(_WAKE, {"run_id_": run_id, "due_at": clock.now(connection), "waiting_for": None})
+    connection.execute(_FREE, {"run_id_": run_id})
 
 
 def own(connection: Connection, run_id: str, token: int) -> None:
