@@ -61,12 +61,12 @@ def running(session_stack: Stack) -> Iterator[Path]:
 
 
 @pytest.fixture
-def path(running: Path) -> Iterator[Path]:
+def path(running: Path) -> Path:
     """Well before, and whatever is left of a fault is cut after."""
     running.relay.set(PASS)
     running.relay.sever()
     eventually(lambda: running.reads(timeout=LONG) and running.reads(SECRETS), 30.0, retry=ClientError)
-    yield running
+    return running
 
 
 def test_every_resource_has_a_channel_of_its_own(path: Path) -> None:
