@@ -78,15 +78,14 @@ class Replicas(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        for about in TARGETS:
-            self.alert(about)
-        for process in self.processes:
+        for number, process in enumerate(self.processes):
             process.member.beat()
+            self._look(number)
 
-    @rule(about=st.sampled_from(TARGETS))
-    def alert(self, about: str) -> None:
-        if self.store.read(reading.open_run, Target("here", "book", about)) is None:
-            planned(self.store, opened(self.store, about), to=RunState.QUEUED)
+    def _alerts_fire(self) -> None:
+        for about in TARGETS:
+            if self.store.read(reading.open_run, Target("here", "book", about)) is None:
+                planned(self.store, opened(self.store, about), to=RunState.QUEUED)
 
     @rule(beats=st.integers(1, BEATS + 1), silent=st.sampled_from([None, None, *REPLICAS]))
     def time_passes(self, beats: int, silent: int | None) -> None:
@@ -97,7 +96,7 @@ class Replicas(RuleBasedStateMachine):
                 if not process.standing and number != silent:
                     process.member.beat()
 
-    @rule(number=st.sampled_from(REPLICAS), fault=st.sampled_from(["stand still", "wake", "kill", "leave"]))
+    @rule(number=st.sampled_from(REPLICAS), fault=st.sampled_from(["stand still", "wake", "wake", "kill", "leave"]))
     def disturb(self, number: int, fault: str) -> None:
         process = self.processes[number]
         if fault == "kill":
@@ -107,11 +106,32 @@ class Replicas(RuleBasedStateMachine):
         else:
             process.standing = fault == "stand still"
 
+    @precondition(lambda self: self._working())
+    @rule(data=st.data(), beats=st.integers(BEATS, BEATS + 2))
+    def sleep_at_work(self, data: st.DataObject, beats: int) -> None:
+        """For about a lease, until it wakes just before its next write or effect; the others look meanwhile."""
+        number, at = data.draw(st.sampled_from(self._working()))
+        work = self.processes[number].works[at]
+        self.disturb(number, "stand still")
+        self.time_passes(beats, silent=None)
+        for other in self._awake():
+            self._look(other)
+        self.disturb(number, "wake")
+        self._go_on(work, number)
+
     @precondition(lambda self: self._awake())
-    @rule(data=st.data())
-    def look(self, data: st.DataObject) -> None:
-        """The engine takes what is nobody's, and begins or takes over what is its own and in no thread."""
+    @rule(data=st.data(), writes=st.integers(0, 6))
+    def look(self, data: st.DataObject, writes: int) -> None:
+        """Of the engine, and its threads go on for a while."""
         number = data.draw(st.sampled_from(self._awake()))
+        self._look(number)
+        for _ in range(writes):
+            for work in tuple(self.processes[number].works):
+                self._go_on(work, number)
+
+    def _look(self, number: int) -> None:
+        """The engine takes what is nobody's, and begins or takes over what is its own and in no thread."""
+        self._alerts_fire()
         process = self.processes[number]
         replica = process.member.id
         if replica is None:
@@ -234,7 +254,7 @@ class Replicas(RuleBasedStateMachine):
 
 TestReplicas = Replicas.TestCase
 TestReplicas.settings = settings(
-    max_examples=60,
+    max_examples=30,
     stateful_step_count=80,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
