@@ -14,6 +14,10 @@
       # kubernetes: {kubeconfig: exporter.kubeconfig}         # as the Service kubernetes has them
       tls: {ca: ca.crt}
       bearer_token_file: token
+    audit:                            # without it no audit events are taken
+      listen: :9792                   # where apiservers send them, or: log: /var/log/kubernetes/audit.log
+      tls: {cert: sink.crt, key: sink.key, client_ca: apiservers.crt}
+      token_file: token               # instead of client_ca, or besides
     collectors:
       etcd_quota: {enabled: true, interval: 10s, deadline: 5s}
       etcd_keyspace:                  # what fills etcd; see the collector's text
@@ -29,10 +33,15 @@
         interval: 1m
         deadline: 50s                 # an apiserver that is cut off from its etcd needs 20 s for its metrics
         top: 500                      # resources that are told one by one
+      apiserver_clients:
+        top: 500                      # series of clients that are told one by one
+        node_group: ^([a-z]+)-        # nodes are told as nodes:GROUP; without it as nodes
 
 Paths are taken from the working directory.
 """
 
+import re
+from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
@@ -106,12 +115,60 @@ class ApiserverRequestsConfig(CollectorConfig):
     top: int = Field(default=500, ge=1, le=5000)
 
 
+class AuditTLS(Model):
+    """PEM files of the audit sink, read once; with ``client_ca`` apiservers show a certificate that it signed."""
+
+    cert: FilePath
+    key: FilePath
+    client_ca: FilePath | None = None
+
+
+class AuditConfig(Model):
+    """Where audit events come from: apiservers that send them to ``listen``, or a file that one writes."""
+
+    listen: ListenAddress | None = None
+    tls: AuditTLS | None = None
+    token_file: FilePath | None = None
+    log: Path | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.listen is None) == (self.log is None):
+            raise ValueError("either listen for the apiservers' webhook, or name the log that one writes")
+        if (self.listen is None) != (self.tls is None):
+            raise ValueError("listen and tls belong together: audit events tell who does what")
+        if self.tls is not None and self.tls.client_ca is None and self.token_file is None:
+            raise ValueError("anybody could send events: set tls.client_ca, token_file or both")
+        if self.log is not None and self.token_file is not None:
+            raise ValueError("token_file is for listen: a log has none")
+        return self
+
+
+class ApiserverClientsConfig(CollectorConfig):
+    """How many series are told, chosen anew at each ``interval``, and how nodes are grouped."""
+
+    top: int = Field(default=500, ge=1, le=5000)
+    node_group: str | None = None
+
+    @field_validator("node_group")
+    @classmethod
+    def _with_one_group(cls, pattern: str | None) -> str | None:
+        try:
+            groups = 1 if pattern is None else re.compile(pattern).groups
+        except re.error as error:
+            raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+        if groups != 1:
+            raise ValueError(f"{pattern!r} needs one group in parentheses: what it matches names the nodes' group")
+        return pattern
+
+
 class CollectorsConfig(Model):
     """One entry a collector, by its name."""
 
     etcd_quota: CollectorConfig = CollectorConfig()
     etcd_keyspace: EtcdKeyspaceConfig = EtcdKeyspaceConfig()
     apiserver_requests: ApiserverRequestsConfig = ApiserverRequestsConfig()
+    apiserver_clients: ApiserverClientsConfig = ApiserverClientsConfig()
 
 
 class Config(Model):
@@ -122,6 +179,7 @@ class Config(Model):
     log: LogConfig = LogConfig()
     etcd: tuple[EtcdConfig, ...] = Field(min_length=1)
     apiservers: ApiserversConfig | None = None
+    audit: AuditConfig | None = None
     collectors: CollectorsConfig = CollectorsConfig()
 
     @field_validator("etcd")
@@ -137,9 +195,16 @@ class Config(Model):
     def _somebody_to_ask(cls, value: CollectorsConfig, known: ValidationInfo) -> CollectorsConfig:
         if "apiserver_requests" in value.model_fields_set and known.data.get("apiservers", value) is None:
             raise ValueError("apiserver_requests has nobody to ask: list the apiservers under `apiservers`")
+        if "apiserver_clients" in value.model_fields_set and known.data.get("audit", value) is None:
+            raise ValueError("apiserver_clients has no events to count: say under `audit` where they come from")
         return value
 
     def apiserver_requests(self) -> ApiserverRequestsConfig:
         """The collector's settings; not enabled while no apiservers are configured."""
         settings = self.collectors.apiserver_requests
         return settings if self.apiservers else settings.model_copy(update={"enabled": False})
+
+    def apiserver_clients(self) -> ApiserverClientsConfig:
+        """The collector's settings; not enabled while no audit events are configured."""
+        settings = self.collectors.apiserver_clients
+        return settings if self.audit else settings.model_copy(update={"enabled": False})
