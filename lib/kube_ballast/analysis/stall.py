@@ -1,0 +1,281 @@
+"""What is wrong between one apiserver and etcd: a verdict from measurements, with its reasons. See docs/grpc-stall.md.
+
+Nothing is blamed without evidence: a name takes two failures in a row of a probe that shows it, and, for a channel,
+that everything else that could be at fault was measured and is well. What was not measured leads to `unknown`, never to
+a name.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+FAILURES: Final = 2
+"""In a row, before anything is named."""
+LEASES: Final = "leases"
+"""The channel that the canary's writes take."""
+HEALTH: Final = "health"
+"""The channel that the apiserver's own check of etcd takes."""
+
+
+class Verdict(StrEnum):
+    """In words in docs/grpc-stall.md."""
+
+    OK = "ok"
+    ETCD_SLOW = "etcd_slow"
+    ETCD_DOWN = "etcd_down"
+    ETCD_MEMBER_BAD = "etcd_member_bad"
+    CHANNEL_STALLED = "channel_stalled"
+    WATCH_STALE = "watch_stale"
+    OVERLOADED = "overloaded"
+    DOWN = "down"
+    UNREACHABLE = "unreachable"
+    UNKNOWN = "unknown"
+
+
+class Answer(StrEnum):
+    """How one probe ended."""
+
+    OK = "ok"
+    SLOW = "slow"
+    """Right, and later than it may be."""
+    TIMEOUT = "timeout"
+    ERROR = "error"
+    """The server says that it cannot."""
+    REJECTED = "rejected"
+    """429: turned away before it began."""
+    REFUSED = "refused"
+    """Nobody listens there."""
+    DENIED = "denied"
+    """Our credentials or rights do not suffice: it tells nothing of what was asked about."""
+
+
+STUCK: Final = (Answer.TIMEOUT, Answer.ERROR)
+"""What a sick way to etcd looks like from outside."""
+_DEAD: Final = (*STUCK, Answer.REFUSED)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The last answer of a probe, and how often in a row it was no success (an `Answer.OK` has 0).
+
+    ``lately`` counts its timeouts and errors of the last seconds, also where successes came between.
+    """
+
+    answer: Answer
+    failures: int = 0
+    lately: int = 0
+
+    @property
+    def well(self) -> bool:
+        return self.answer is Answer.OK
+
+    def is_(self, *answers: Answer) -> bool:
+        """One of these, and not for the first time."""
+        return self.answer in answers and self.failures >= FAILURES
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An etcd member asked directly; None is not measured (lately). ``used`` is whether this apiserver asks it."""
+
+    linearizable: Measured | None
+    serializable: Measured | None
+    defragments: bool = False
+    used: bool = True
+
+    @property
+    def answers(self) -> frozenset[Answer]:
+        return frozenset(each.answer for each in (self.linearizable, self.serializable) if each is not None)
+
+    @property
+    def measured(self) -> bool:
+        return self.linearizable is not None and self.serializable is not None
+
+    @property
+    def slow(self) -> bool:
+        return any(each is not None and each.is_(Answer.SLOW) for each in (self.linearizable, self.serializable))
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that is known of one apiserver; None, or a name that is missing, is not measured (lately).
+
+    ``reads`` are quorum reads through this apiserver by resource, every one that is configured. ``members`` is empty
+    where etcd cannot be asked directly. ``others_write`` is whether a write through another apiserver works now, False
+    where there is no other.
+    """
+
+    ping: Measured | None
+    readiness: Measured | None
+    canary: Measured | None
+    delivery: Measured | None
+    reads: Mapping[str, Measured | None]
+    members: Mapping[str, Member]
+    others_write: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The verdict, why, and, of a stalled channel, for which resources."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    resources: tuple[str, ...] = ()
+    members: tuple[str, ...] = ()
+
+
+def judge(evidence: Evidence) -> Judgement:
+    """The verdict on one apiserver; the first of the truth table's rows that holds."""
+    return _front(evidence) or _storage(evidence) or _rest(evidence)
+
+
+def _front(evidence: Evidence) -> Judgement | None:
+    """What can be said from the outside alone."""
+    ping = evidence.ping
+    if ping is None:
+        return _unknown("whether it answers at all is not measured")
+    if ping.is_(Answer.REFUSED):
+        return Judgement(Verdict.DOWN, (f"nobody listens at its address ({ping.failures} times in a row)",))
+    if ping.is_(Answer.TIMEOUT):
+        return Judgement(Verdict.UNREACHABLE, (f"a ping has no answer ({ping.failures} times in a row)",))
+    if ping.is_(Answer.REJECTED):
+        return Judgement(Verdict.OVERLOADED, ("it turns even a ping away with 429",))
+    if not ping.well:
+        return _unknown(f"ping: {ping.answer} ({ping.failures} in a row): that tells neither for nor against it")
+    return None
+
+
+def _storage(evidence: Evidence) -> Judgement | None:
+    """What fails on the way to etcd and why, None when nothing is seen to fail twice."""
+    failing = [name for name, probe in _storage_probes(evidence) if probe is not None and probe.is_(*STUCK)]
+    if not failing:
+        return _share(evidence)
+    resources = tuple(sorted(failing))
+    seen = f"ping is answered, etcd is not reached for {', '.join(resources)}"
+    if missing := sorted(_missing(evidence)):
+        return _unknown(seen, f"not measured: {', '.join(missing)}")
+    return _etcd(evidence, seen) or _rejected(evidence, seen) or _stalled(evidence, seen, resources)
+
+
+def _storage_probes(evidence: Evidence) -> Iterable[tuple[str, Measured | None]]:
+    """Everything that goes through this apiserver to etcd, by the resource whose channel it takes."""
+    yield from evidence.reads.items()
+    yield from ((LEASES, evidence.canary), (HEALTH, evidence.readiness))
+
+
+def _share(evidence: Evidence) -> Judgement | None:
+    """A member that fails takes only its share of the requests with it: they need not fail twice in a row."""
+    touched = sorted(name for name, probe in _storage_probes(evidence) if probe is not None and probe.lately)
+    bad = [name for name in _bad(evidence) if evidence.members[name].used]
+    if not touched or not bad or len(_bad(evidence)) == len(evidence.members) or any(_missing(evidence)):
+        return None
+    words = f"some requests fail ({', '.join(touched)}), and asked directly {', '.join(bad)} fails"
+    return Judgement(Verdict.ETCD_MEMBER_BAD, (words,), members=tuple(bad))
+
+
+def _missing(evidence: Evidence) -> Iterable[str]:
+    yield from (name for name, probe in _storage_probes(evidence) if probe is None)
+    if not evidence.members:
+        yield "etcd itself, so that it cannot be told from the way to it"
+    yield from (f"etcd member {name}" for name, member in evidence.members.items() if not member.measured)
+
+
+def _all_measured(evidence: Evidence) -> bool:
+    return all(member.measured for member in evidence.members.values())
+
+
+def _bad(evidence: Evidence) -> tuple[str, ...]:
+    """The members that fail a linearizable read."""
+    members = evidence.members.items()
+    return tuple(sorted(name for name, each in members if each.linearizable and each.linearizable.is_(*_DEAD)))
+
+
+def _etcd(evidence: Evidence, seen: str) -> Judgement | None:
+    """What etcd itself says, asked directly; None when it is well."""
+    members = evidence.members
+    if blind := sorted(name for name, each in members.items() if Answer.DENIED in each.answers):
+        return _unknown(seen, f"etcd members that do not let us look: {', '.join(blind)}")
+    if len(_bad(evidence)) == len(members):
+        return _quorum(evidence, seen)
+    used = {name: each for name, each in members.items() if each.used}
+    if culprits := tuple(sorted(name for name in used if name in _bad(evidence) or used[name].defragments)):
+        words = f"asked directly, {', '.join(culprits)} fails or defragments"
+        return Judgement(Verdict.ETCD_MEMBER_BAD, (seen, words), members=culprits)
+    if slow := tuple(sorted(name for name, each in used.items() if each.slow)):
+        return Judgement(Verdict.ETCD_SLOW, (seen, f"asked directly, {', '.join(slow)} is slow"), members=slow)
+    if wavering := sorted(name for name, each in used.items() if each.answers != {Answer.OK}):
+        return _unknown(seen, f"etcd members with a failure that is not confirmed: {', '.join(wavering)}")
+    return None
+
+
+def _quorum(evidence: Evidence, seen: str) -> Judgement:
+    bad = tuple(sorted(evidence.members))
+    failed = f"no member answers a linearizable read: {', '.join(bad)}"
+    if evidence.others_write is None:
+        return _unknown(seen, failed, "not measured: whether another apiserver can write")
+    if evidence.others_write:
+        return _unknown(seen, failed, "yet another apiserver writes: our own way to etcd may be at fault")
+    return Judgement(Verdict.ETCD_DOWN, (seen, failed), members=bad)
+
+
+def _rejected(evidence: Evidence, seen: str) -> Judgement | None:
+    """Requests that wait in flow control's queues look like those that hang in a channel."""
+    probes = (evidence.canary, *evidence.reads.values())
+    if not any(each is not None and each.answer is Answer.REJECTED for each in probes):
+        return None
+    readiness = evidence.readiness
+    if readiness is not None and readiness.is_(*STUCK):
+        return None  # its own check of etcd fails too: flow control is full because of the stall
+    if readiness is not None and readiness.well:
+        return Judgement(
+            Verdict.OVERLOADED, (seen, "it turns requests away with 429, and its own check of etcd passes")
+        )
+    return _unknown(seen, "it turns requests away with 429, and its own check of etcd tells nothing yet")
+
+
+def _stalled(evidence: Evidence, seen: str, resources: tuple[str, ...]) -> Judgement:
+    members = ", ".join(sorted(evidence.members))
+    return Judgement(Verdict.CHANNEL_STALLED, (seen, f"asked directly, etcd answers on {members}"), resources)
+
+
+def _rest(evidence: Evidence) -> Judgement:
+    """The way to etcd is not seen to fail."""
+    if unmeasured := sorted(name for name, each in _storage_probes(evidence) if each is None):
+        return _unknown(f"not measured: {', '.join(unmeasured)}")
+    probes = (evidence.canary, *evidence.reads.values())
+    if any(each is not None and each.is_(Answer.REJECTED) for each in probes):
+        return Judgement(Verdict.OVERLOADED, ("it turns requests away with 429 again and again",))
+    if all(each is None or each.answer is Answer.DENIED for each in probes):
+        return _unknown("it denies us every read and write: its way to etcd cannot be seen")
+    if evidence.delivery is None:
+        return _unknown("not measured: delivery of news to its watches")
+    return _watches(evidence, evidence.delivery)
+
+
+def _watches(evidence: Evidence, delivery: Measured) -> Judgement:
+    """Its requests are answered; whether its watches get the news."""
+    if slow := tuple(sorted(name for name, each in evidence.members.items() if each.used and each.slow)):
+        return Judgement(Verdict.ETCD_SLOW, (f"asked directly, {', '.join(slow)} is slow",), members=slow)
+    if delivery.is_(Answer.TIMEOUT):
+        return _undelivered(evidence)
+    shaky = sorted(name for name, each in _through(evidence) if each is not None and not each.well)
+    return Judgement(Verdict.OK, (f"failed once, or tell nothing: {', '.join(shaky)}",) if shaky else ())
+
+
+def _undelivered(evidence: Evidence) -> Judgement:
+    seen = "news that was written reaches its watches no more"
+    if evidence.canary is None or not evidence.canary.well:
+        return _unknown(seen, "and its own writes are not seen to work")
+    if not _all_measured(evidence):
+        return _unknown(seen, "and not every etcd member is measured")
+    return Judgement(Verdict.WATCH_STALE, (seen, "it writes and reads"))
+
+
+def _through(evidence: Evidence) -> Iterable[tuple[str, Measured | None]]:
+    """Every probe through this apiserver but the ping."""
+    yield from (*_storage_probes(evidence), ("delivery", evidence.delivery))
+
+
+def _unknown(*reasons: str) -> Judgement:
+    return Judgement(Verdict.UNKNOWN, reasons)

@@ -1,0 +1,154 @@
+"""The verdict on an apiserver: never a name without evidence."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kube_ballast.analysis.stall import FAILURES, Answer, Evidence, Measured, Member, Verdict, judge
+from tools.stall_table import HANGS, HEALTHY, MUTE, ROWS, table
+
+DOC = Path(__file__).resolve().parents[2] / "docs/grpc-stall.md"
+UNNAMED = {Verdict.OK, Verdict.UNKNOWN}
+
+
+@st.composite
+def measured(draw: st.DrawFn) -> Measured:
+    answer = draw(st.sampled_from(Answer))
+    failures = 0 if answer is Answer.OK else draw(st.integers(1, 4))
+    return Measured(answer, failures, draw(st.integers(0, 3)))
+
+
+probes = st.none() | measured()
+members = st.builds(Member, probes, probes, st.booleans(), st.booleans())
+wild = st.builds(
+    Evidence,
+    probes,
+    probes,
+    probes,
+    probes,
+    st.dictionaries(st.sampled_from(("pods", "nodes", "secrets")), probes),
+    st.dictionaries(st.sampled_from("abc"), members),
+    st.none() | st.booleans(),
+)
+known = st.sampled_from([evidence for _, evidence in ROWS])
+
+
+@st.composite
+def crossed(draw: st.DrawFn) -> Evidence:
+    """Each part from a row of the table or from anywhere: chance alone seldom gets far into the rules."""
+    parts = known | wild
+    return Evidence(
+        draw(known).ping,
+        draw(parts).readiness,
+        draw(parts).canary,
+        draw(parts).delivery,
+        draw(parts).reads,
+        {**draw(known).members, **draw(st.dictionaries(st.sampled_from("abc"), members))},
+        draw(parts).others_write,
+    )
+
+
+evidences = wild | crossed()
+
+
+def poorer(evidence: Evidence) -> Iterator[Evidence]:
+    """The same with one measurement missing."""
+    yield replace(evidence, ping=None)
+    yield replace(evidence, readiness=None)
+    yield replace(evidence, canary=None)
+    yield replace(evidence, delivery=None)
+    yield replace(evidence, others_write=None)
+    for name in evidence.reads:
+        yield replace(evidence, reads={**evidence.reads, name: None})
+    for name, member in evidence.members.items():
+        for changed in (replace(member, linearizable=None), replace(member, serializable=None)):
+            yield replace(evidence, members={**evidence.members, name: changed})
+
+
+@settings(max_examples=400, deadline=None)
+@given(evidences)
+def test_a_missing_measurement_never_leads_to_another_name(evidence: Evidence) -> None:
+    verdict = judge(evidence).verdict
+    for less in poorer(evidence):
+        assert judge(less).verdict in UNNAMED | {verdict}, less
+
+
+def every(evidence: Evidence) -> list[Measured]:
+    parts: list[Measured | None] = [evidence.ping, evidence.readiness, evidence.canary, evidence.delivery]
+    parts += evidence.reads.values()
+    parts += [each for member in evidence.members.values() for each in (member.linearizable, member.serializable)]
+    return [part for part in parts if part is not None]
+
+
+def once(probe: Measured | None) -> Measured | None:
+    return probe and replace(probe, failures=min(probe.failures, FAILURES - 1))
+
+
+@settings(max_examples=400, deadline=None)
+@given(evidences)
+def test_one_failure_of_each_probe_names_nobody(evidence: Evidence) -> None:
+    few = replace(
+        evidence,
+        ping=once(evidence.ping),
+        readiness=once(evidence.readiness),
+        canary=once(evidence.canary),
+        delivery=once(evidence.delivery),
+        reads={name: once(probe) for name, probe in evidence.reads.items()},
+        members={
+            name: replace(each, linearizable=once(each.linearizable), serializable=once(each.serializable))
+            for name, each in evidence.members.items()
+        },
+    )
+    assert judge(few).verdict in UNNAMED
+
+
+@settings(max_examples=400, deadline=None)
+@given(evidences)
+def test_a_stalled_channel_is_named_only_when_it_answers_pings_and_every_member_it_uses_is_well(
+    evidence: Evidence,
+) -> None:
+    judgement = judge(evidence)
+    if judgement.verdict is Verdict.CHANNEL_STALLED:
+        assert evidence.ping is not None
+        assert evidence.ping.well
+        used = [member for member in evidence.members.values() if member.used]
+        assert evidence.members
+        assert all(member.answers == {Answer.OK} and member.measured and not member.defragments for member in used)
+        assert judgement.resources
+        assert any(probe.is_(Answer.TIMEOUT, Answer.ERROR) for probe in every(evidence))
+
+
+@settings(max_examples=400, deadline=None)
+@given(evidences)
+def test_whatever_is_not_well_has_a_reason(evidence: Evidence) -> None:
+    judgement = judge(evidence)
+    assert judgement.reasons or judgement.verdict is Verdict.OK
+
+
+def test_a_stall_names_the_resources_concerned() -> None:
+    assert judge(MUTE).resources == ("configmaps", "health", "leases", "pods")
+    reads: Mapping[str, Measured] = {"secrets": HANGS, "pods": Measured(Answer.OK)}
+    assert judge(replace(HEALTHY, reads=reads)).resources == ("secrets",)
+
+
+def test_what_no_longer_fails_is_no_longer_named() -> None:
+    assert judge(replace(HEALTHY, canary=Measured(Answer.OK, 0, 2))).verdict is Verdict.OK
+
+
+def test_a_member_that_this_apiserver_does_not_use_is_not_to_blame_for_its_stall() -> None:
+    idle = Member(HANGS, HANGS, used=False)
+    assert judge(replace(MUTE, members={**MUTE.members, "c": idle})).verdict is Verdict.CHANNEL_STALLED
+
+
+@pytest.mark.parametrize("others", [None, True])
+def test_etcd_is_not_called_down_while_another_apiserver_may_be_writing(*, others: bool | None) -> None:
+    down = {name: Member(HANGS, HANGS) for name in "abc"}
+    assert judge(replace(MUTE, members=down, others_write=others)).verdict is Verdict.UNKNOWN
+
+
+def test_the_documents_table_is_what_the_code_decides() -> None:
+    assert table() in DOC.read_text(encoding="utf-8"), "run python -m tools.stall_table and put it into the document"

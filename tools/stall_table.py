@@ -1,0 +1,69 @@
+"""The truth table of the verdict on an apiserver, printed by the verdict's own code: `python -m tools.stall_table`.
+
+It stands in docs/grpc-stall.md between two marks; a test compares the two.
+"""
+
+from dataclasses import replace
+
+from kube_ballast.analysis.stall import Answer, Evidence, Measured, Member, judge
+
+OK = Measured(Answer.OK)
+HANGS = Measured(Answer.TIMEOUT, 2, 2)
+FAILS = Measured(Answer.ERROR, 2, 2)
+ONCE = Measured(Answer.TIMEOUT, 1, 1)
+SHARE = Measured(Answer.OK, 0, 1)
+SLOW = Measured(Answer.SLOW, 2)
+REJECTED = Measured(Answer.REJECTED, 2)
+REFUSED = Measured(Answer.REFUSED, 2)
+DENIED = Measured(Answer.DENIED, 2)
+WELL = Member(OK, OK)
+DEAD = Member(HANGS, HANGS)
+DEFRAGMENTS = Member(OK, OK, defragments=True)
+MEMBERS = {"a": WELL, "b": WELL, "c": WELL}
+HEALTHY = Evidence(OK, OK, OK, OK, {"pods": OK, "configmaps": OK}, MEMBERS, others_write=True)
+MUTE = replace(HEALTHY, readiness=FAILS, canary=HANGS, delivery=HANGS, reads={"pods": HANGS, "configmaps": HANGS})
+NO_QUORUM = {name: Member(HANGS, OK) for name in MEMBERS}
+
+ROWS: tuple[tuple[str, Evidence], ...] = (
+    ("everything is answered", HEALTHY),
+    ("one probe failed once", replace(HEALTHY, canary=ONCE)),
+    ("nobody listens", replace(HEALTHY, ping=REFUSED)),
+    ("a ping hangs", replace(HEALTHY, ping=HANGS)),
+    ("a ping is turned away with 429", replace(HEALTHY, ping=REJECTED)),
+    ("our credentials are not accepted", replace(HEALTHY, ping=DENIED)),
+    ("reads and writes hang, every member answers", MUTE),
+    ("one resource hangs, every member answers", replace(HEALTHY, reads={"pods": OK, "configmaps": HANGS})),
+    ("only its own check of etcd fails", replace(HEALTHY, readiness=FAILS)),
+    ("everything is answered with 500, every member answers", replace(MUTE, canary=FAILS, reads={"pods": FAILS})),
+    ("reads and writes hang, etcd cannot be asked", replace(MUTE, members={})),
+    ("reads and writes hang, one member is not measured", replace(MUTE, members={**MEMBERS, "c": Member(None, None)})),
+    ("reads and writes hang, one member denies us", replace(MUTE, members={**MEMBERS, "c": Member(DENIED, DENIED)})),
+    ("reads and writes hang, one resource is not measured", replace(MUTE, reads={"pods": HANGS, "configmaps": None})),
+    ("reads and writes hang, a member it uses fails", replace(MUTE, members={**MEMBERS, "c": DEAD})),
+    ("some requests fail, a member it uses fails", replace(HEALTHY, canary=SHARE, members={**MEMBERS, "c": DEAD})),
+    ("nothing fails through it, a member it uses fails", replace(HEALTHY, members={**MEMBERS, "c": DEAD})),
+    ("reads and writes hang, a member it uses defragments", replace(MUTE, members={**MEMBERS, "c": DEFRAGMENTS})),
+    ("reads and writes hang, a member it uses is slow", replace(MUTE, members={**MEMBERS, "c": Member(SLOW, OK)})),
+    ("a member it uses is slow, nothing fails", replace(HEALTHY, members={**MEMBERS, "c": Member(SLOW, OK)})),
+    ("no member answers a linearizable read", replace(MUTE, members=NO_QUORUM, others_write=False)),
+    ("no member answers us, another apiserver writes", replace(MUTE, members=NO_QUORUM, others_write=True)),
+    ("some hang, some get 429, its own check passes", replace(HEALTHY, canary=REJECTED, reads={"pods": HANGS})),
+    ("some hang, some get 429, its own check fails", replace(MUTE, canary=REJECTED)),
+    ("writes get 429, nothing hangs", replace(HEALTHY, canary=REJECTED)),
+    ("it reads and writes, news does not arrive", replace(HEALTHY, delivery=HANGS)),
+    ("whether news arrives is not measured", replace(HEALTHY, delivery=None)),
+    ("every read and write is forbidden to us", replace(HEALTHY, canary=DENIED, reads={"pods": DENIED})),
+)  # fmt: skip
+
+
+def table() -> str:
+    """The table in Markdown."""
+    lines = ["| what is measured | verdict | what it says |", "|---|---|---|"]
+    for words, evidence in ROWS:
+        judgement = judge(evidence)
+        lines.append(f"| {words} | `{judgement.verdict}` | {'; '.join(judgement.reasons)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table())
