@@ -98,13 +98,25 @@ def create_app(
 
 
 def _notifier(
-    config: Config, store: Store, *, on_duty: Callable[[], bool], audit_problem: Callable[[], str | None]
+    config: Config,
+    store: Store,
+    *,
+    on_duty: Callable[[], bool],
+    audit_problem: Callable[[], str | None],
+    kill_switch_file: Callable[[], str | None],
 ) -> Notifier:
     """Who tells people; without a receiver nothing is kept to be told. Who is on duty checks the audit, too."""
     if config.notices is not None:
         store.tell(Wanted(frozenset(config.notices.kinds), config.external_url))
     receiver = None if config.notices is None else Receiver(config.notices)
-    return Notifier(store, expected(config), receiver=receiver, on_duty=on_duty, audit_problem=audit_problem)
+    return Notifier(
+        store,
+        expected(config),
+        receiver=receiver,
+        on_duty=on_duty,
+        audit_problem=audit_problem,
+        kill_switch_file=kill_switch_file,
+    )
 
 
 def _document(app: OpenAPI) -> dict[str, Any]:
@@ -144,7 +156,13 @@ def service(config_file: Path) -> Service:
     on_duty = partial(engine.membership.has_duty, HOUSEKEEPING)
     audit_check = AuditCheck(store)
     housekeeping = Housekeeping(store, audit_check, Retention(store, config.retention, policies), on_duty=on_duty)
-    notifier = _notifier(config, store, on_duty=on_duty, audit_problem=lambda: audit_check.problem)
+    notifier = _notifier(
+        config,
+        store,
+        on_duty=on_duty,
+        audit_problem=lambda: audit_check.problem,
+        kill_switch_file=engine.kill_switch_file,
+    )
 
     shutdown = Shutdown(notifier=notifier, engine=engine, housekeeping=housekeeping, store=store)
 

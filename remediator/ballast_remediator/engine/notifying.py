@@ -1,5 +1,6 @@
 """Tells people: what only time brings is noticed here, and the outbox is sent, in a thread that nothing waits for."""
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -57,14 +58,20 @@ class Notifier:
         receiver: Takes | None,
         on_duty: Callable[[], bool] = lambda: True,
         audit_problem: Callable[[], str | None] = lambda: None,
+        kill_switch_file: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """``on_duty``: one replica at a time does this. Without a ``receiver``, what time brings is still noticed."""
+        """``on_duty``: one replica at a time does this. Without a ``receiver``, what time brings is still noticed.
+
+        ``kill_switch_file`` is the file of this host while it exists: each replica tells of its own.
+        """
         self._store = store
         self._expected = expected
         self._receiver = receiver
         self._on_duty = on_duty
         self._audit_problem = audit_problem
         self._told_of_audit: str | None = None
+        self._kill_switch_file = kill_switch_file
+        self._told_of_file: str | None = None
         self._since: float | None = None
         self._looked_at = float("-inf")
         self._unwritten: Callable[[], None] | None = None
@@ -85,6 +92,7 @@ class Notifier:
         while not self._stopping.is_set():
             more = False
             try:
+                self._look_at_file()
                 if self._on_duty():
                     self._look()
                     more = self._send_one()
@@ -95,6 +103,14 @@ class Notifier:
                 log.exception("notices_fault")
             if not more:
                 self._stopping.wait(EVERY)
+
+    def _look_at_file(self) -> None:
+        """What anybody may do with `touch` and `rm`; a restart tells once more of one that is still there."""
+        file, told = self._kill_switch_file(), self._told_of_file
+        if (file is None) != (told is None):
+            where = str(file or told)
+            self._store.write(notices.tell_file, file=where, host=socket.gethostname(), there=file is not None)
+            self._told_of_file = file
 
     def _look(self) -> None:
         """What nobody does, but time: reminders, heartbeats that stay away, the day's head."""

@@ -129,6 +129,15 @@ def tell_broken(connection: Connection, words: str) -> None:
     append(connection, event=NoticeKind.AUDIT_BROKEN, actor=CLOCKWORK, words=words)
 
 
+def tell_file(connection: Connection, *, file: str, host: str, there: bool) -> None:
+    """The kill switch's file has appeared on a host, or is gone from it."""
+    if there:
+        kind, words = NoticeKind.KILL_SWITCH_SET, f"is there on {host}: there nothing begins, and what runs ends soon"
+    else:
+        kind, words = NoticeKind.KILL_SWITCH_LIFTED, f"is gone from {host}"
+    append(connection, event=kind, actor=host, words=f"the kill switch's file {file} {words}", data={"file": file})
+
+
 def outbox(connection: Connection) -> Outbox:
     """How things stand."""
     now = clock.now(connection)
