@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ballast_remediator.contract import RunState
 from ballastctl import policy, preapprovals, stops, words
+from ballastctl.apiserver import apiserver
 from ballastctl.audit import audit
 from ballastctl.backup import backup, restore
 from ballastctl.connection import Connection, columns, connected, output_option, reason_option, say
@@ -25,7 +26,7 @@ from kube_ballast.clients.remediator_types import Run, RunSummary
 from kube_ballast.config import HttpConfig, TLSFiles
 
 _EPILOG = """\b
-Exit codes (`etcd space`, `audit verify`, `backup` and `restore` tell their own):
+Exit codes (`etcd space`, `apiserver top`, `audit verify`, `backup` and `restore` tell their own):
   0  done
   1  the remediator says no, or the question was answered with no
   2  a mistake in the command line
@@ -53,7 +54,7 @@ Exit codes (`etcd space`, `audit verify`, `backup` and `restore` tell their own)
 @click.version_option(__version__, prog_name="ballastctl")
 @click.pass_context
 def main(context: click.Context, url: str, token_file: Path | None, ca_file: Path | None, timeout: float) -> None:
-    """Looks at the remediator's runs, decides on them, stops them; shows what fills an etcd.
+    """Looks at runs, decides on them, stops them; shows what fills an etcd, and who asks the apiservers.
 
     Colours appear on terminals only, and not at all with NO_COLOR set.
     """
@@ -73,6 +74,7 @@ for _command in (
     backup,
     restore,
     etcd,
+    apiserver,
     stops.stop,
     stops.freeze,
     stops.hold,

@@ -74,7 +74,8 @@ def _in_words(command: Callable[P, None]) -> Callable[P, None]:
         except SeveralEtcds as error:
             fail(str(error), EXIT_MISTAKEN)
         except Denied as error:
-            fail(f"{error}. Check --cacert, --cert and --key; or --user, which needs the role root", EXIT_REFUSED)
+            user = "--user, which needs the role root (etcd 3.6: to read every key)"
+            fail(f"{error}. Check --cacert, --cert and --key; or {user}", EXIT_REFUSED)
         except BadResponse as error:
             fail(f"{error}. Is it an etcd's client port?", EXIT_UNREACHABLE)
         except ClientError as error:
@@ -136,7 +137,7 @@ def space(
     console = Console(json=output == "json", top=top)
     wanted = Wanted(settings, largest)
     reached = Etcd(chosen(context))
-    with _cancelled_by_ctrl_c() as cancel:
+    with cancelled_by_ctrl_c() as cancel:
         try:
             if interval is None:
                 once(reached, wanted, console, cancel)
@@ -147,7 +148,7 @@ def space(
 
 
 @contextmanager
-def _cancelled_by_ctrl_c() -> Iterator[threading.Event]:
+def cancelled_by_ctrl_c() -> Iterator[threading.Event]:
     """An event that the first Ctrl-C sets, so that a count ends between two requests; the second ends everything."""
     cancel = threading.Event()
 
