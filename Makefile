@@ -44,6 +44,7 @@ types: venv ## Strict types
 .PHONY: check-generated
 check-generated: venv ## Fails, with the difference, when generated files are out of date
 	@$(BIN)/python -m tools.mixin --check
+	@$(BIN)/python -m tools.rbac --check
 	@$(BIN)/python -m tools.proto --check
 
 .PHONY: e2e
@@ -73,8 +74,9 @@ format: venv ## Put every file into the house's form
 	@$(BIN)/ruff format .
 
 .PHONY: generate
-generate: venv ## Everything that is generated and committed: alerts/, dashboards/, the gRPC messages
+generate: venv ## Everything that is generated and committed: alerts/, dashboards/, RBAC, the gRPC messages
 	@$(BIN)/python -m tools.mixin
+	@$(BIN)/python -m tools.rbac
 	@$(BIN)/python -m tools.proto
 
 .PHONY: dashboards-pictures

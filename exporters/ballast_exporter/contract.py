@@ -44,6 +44,20 @@ class Snapshot:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class KubernetesRule:
+    """What a collector asks of an apiserver, as RBAC puts it; ``make generate`` makes deploy/kubernetes/rbac.yaml.
+
+    Either ``resources`` of one API ``group``, in one ``namespace`` or in all, or ``urls`` that are no resources.
+    """
+
+    verbs: tuple[str, ...]
+    resources: tuple[str, ...] = ()
+    group: str = ""
+    namespace: str | None = None
+    urls: tuple[str, ...] = ()
+
+
 class Poll(Protocol):
     """Asked again and again; never by two callers at once."""
 

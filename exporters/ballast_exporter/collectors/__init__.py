@@ -3,22 +3,25 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ballast_exporter.collectors import apiserver_clients, apiserver_requests, etcd_keyspace, etcd_quota
+from ballast_exporter.collectors import apiserver_requests, etcd_keyspace, etcd_quota
 from ballast_exporter.config import CollectorConfig, Config
-from ballast_exporter.contract import Poll, RequestCounter, Stream
+from ballast_exporter.contract import KubernetesRule, Poll, RequestCounter, Stream
 
 
 class Kind(NamedTuple):
-    """``name`` is the module's, the flag's, the golden file's, and the metrics' subsystem."""
+    """``name`` is the module's, the flag's, the golden file's, and the metrics' subsystem.
+
+    ``rules`` are all that it has to be allowed to ask of an apiserver.
+    """
 
     name: str
     settings: Callable[[Config], CollectorConfig]
     build: Callable[[Config, RequestCounter], Poll | Stream]
+    rules: tuple[KubernetesRule, ...] = ()
 
 
 COLLECTORS = (
     Kind(etcd_quota.NAME, lambda config: config.collectors.etcd_quota, etcd_quota.build),
     Kind(etcd_keyspace.NAME, lambda config: config.collectors.etcd_keyspace, etcd_keyspace.build),
-    Kind(apiserver_requests.NAME, Config.apiserver_requests, apiserver_requests.build),
-    Kind(apiserver_clients.NAME, Config.apiserver_clients, apiserver_clients.build),
+    Kind(apiserver_requests.NAME, Config.apiserver_requests, apiserver_requests.build, apiserver_requests.RULES),
 )

@@ -51,7 +51,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from ballast_exporter.apiservers import Apiservers, Discovered, Listed
 from ballast_exporter.config import Config
-from ballast_exporter.contract import Deadline, RequestCounter, Snapshot
+from ballast_exporter.contract import Deadline, KubernetesRule, RequestCounter, Snapshot
 from kube_ballast.analysis.apiserver_identity import Identities
 from kube_ballast.analysis.apiserver_requests import METRICS, Names, Tally
 from kube_ballast.analysis.keyspace import Resource
@@ -63,6 +63,10 @@ from kube_ballast.clients.kubernetes.client import Kubernetes
 from kube_ballast.config import HttpConfig
 
 NAME = "apiserver_requests"
+RULES = (
+    KubernetesRule(("get",), urls=("/metrics",)),
+    KubernetesRule(("list",), ("endpointslices",), group="discovery.k8s.io", namespace="default"),
+)
 _FIND_SHARE, _READ_SHARE = 0.1, 0.8
 """Of the deadline; the rest is for what is made of it."""
 _MOST_APISERVERS = 32
