@@ -162,8 +162,10 @@ class Desk:
             policies=Given(self.policy),
             witness=self.witness,
             alertmanagers={name: (Alertmanager(HttpConfig(url=url)),) for name, url in sites.items()},
-            settings=knobs or settings(),
+            settings=knobs or settings(lease="1h"),
         )
+        if not store.exclusive:
+            self.engine.membership.beat()  # it lives, and for as long as any test takes
         self.engine._hand_on = self._carry_out
 
     def advance(self, run_id: str) -> None:
