@@ -203,7 +203,7 @@ class _Exchange:
             return line
         try:
             tls = self._tls or TLSFiles()
-            return _context(self._target, tls).wrap_socket(line, server_hostname=tls.server_name or host)
+            return tls_context(self._target, tls).wrap_socket(line, server_hostname=tls.server_name or host)
         except BaseException:
             line.close()
             raise
@@ -271,7 +271,7 @@ def _shut_down(line: socket.socket) -> None:
         line.shutdown(socket.SHUT_RDWR)
 
 
-def _context(target: str, tls: TLSFiles) -> ssl.SSLContext:
+def tls_context(target: str, tls: TLSFiles) -> ssl.SSLContext:
     """A context made of the files as they are now; the system's authorities vouch where no ``ca`` is given."""
     paths = credentials.tls_paths(tls)
     credentials.stamp(target, paths)

@@ -19,11 +19,12 @@ from kube_ballast import __version__
 from kube_ballast.clients.errors import BadResponse, Compacted, Timeout
 from kube_ballast.clients.kubernetes import access
 from kube_ballast.clients.kubernetes.failures import status_of
+from kube_ballast.clients.kubernetes.instance import Instance
 from kube_ballast.clients.kubernetes.limits import Limit, Overdue
 from kube_ballast.clients.kubernetes.line import Request, Response
 from kube_ballast.clients.kubernetes.lines import Fresh, Kept, Lines
 from kube_ballast.clients.kubernetes.types import JSON, Collection, Listing, Page
-from kube_ballast.config import KubernetesConfig
+from kube_ballast.config import HttpConfig, KubernetesConfig
 
 T = TypeVar("T")
 Params = Iterable[tuple[str, str]]
@@ -51,10 +52,13 @@ class _List(msgspec.Struct, Generic[T], frozen=True):
 
 
 class Kubernetes:
-    """One cluster, as one user. ``agent`` is what its audit log and metrics call this program."""
+    """One cluster, as one user. ``agent`` is what its audit log and metrics call this program.
 
-    def __init__(self, config: KubernetesConfig, *, agent: str = "kube-ballast") -> None:
-        self._source = access.source(config)
+    With an `HttpConfig` it is one apiserver of the cluster, at that address.
+    """
+
+    def __init__(self, config: KubernetesConfig | HttpConfig, *, agent: str = "kube-ballast") -> None:
+        self._source = Instance(config) if isinstance(config, HttpConfig) else access.source(config)
         self._agent = f"{agent}/{__version__} (kube-ballast)"
         self._lines: Lines = Fresh()
 
@@ -66,6 +70,15 @@ class Kubernetes:
     def get(self, path: str, kind: type[T], *, timeout: float, params: Params = (), accept: str = JSON) -> T:
         """The object at ``path``, such as `/api/v1/nodes/a`; see `call` for what is raised."""
         return self.call("GET", path, kind, timeout=timeout, params=params, accept=accept)
+
+    def text(self, path: str, *, timeout: float) -> str:
+        """The page at ``path``, such as `/readyz/ping`; see `call` for what is raised."""
+        limit = Limit(timeout)
+        with self.asked(self.request("GET", path, accept="*/*", packs=False), limit) as response:
+            body = response.body(limit, LIMIT_BYTES)
+            if not response.succeeded:
+                raise response.refusal(body)
+            return body.decode(errors="replace")
 
     def find(self, path: str, kind: type[T], *, timeout: float) -> T | None:
         """The object at ``path``, None when the apiserver knows none; see `call` for what is raised."""
