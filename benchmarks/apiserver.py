@@ -14,11 +14,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Final
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from benchmarks import apiserver_clients
+from benchmarks.memory import memory
 from benchmarks.report import Report
 from kube_ballast.analysis.apiserver_requests import METRICS, Tally
 from kube_ballast.clients.apiserver import ApiserverMetrics
@@ -38,7 +39,7 @@ BUCKETS: Final = (
 
 
 def run(report: Report) -> None:
-    """The suite `apiserver`: about a minute."""
+    """The suite `apiserver`: about four minutes."""
     page = "".join(lines()).encode()
     report.shown("apiserver_page_samples", SAMPLES, "samples")
     report.shown("apiserver_page", len(page) / MB, "MB")
@@ -57,6 +58,7 @@ def run(report: Report) -> None:
     report.shown("apiserver_parser", parsing, "s")
     report.at_least("apiserver_read_faster_than_parser", parsing / reading, "times", 40.0)
     report.at_most("apiserver_read_memory", grown(page) / MB, "MB", 8.0)
+    apiserver_clients.run(report)
 
 
 # --- the page ---
@@ -166,12 +168,6 @@ def read(url: str) -> int:
     source.read(METRICS, tally.take, timeout=60.0)
     assert tally.is_an_apiservers
     return memory("VmHWM") - before
-
-
-def memory(kind: str) -> int:
-    """What the kernel says of this process, in bytes: VmRSS now, VmHWM at its peak."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{kind}:"))
 
 
 if __name__ == "__main__":

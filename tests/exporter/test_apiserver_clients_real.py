@@ -128,7 +128,7 @@ def test_what_an_apiserver_sends_agrees_with_its_own_counters(stack: Stack, tmp_
         plane = stack.kube_apiserver(stack.etcd(), flags=flags)
         admin = connection(plane, "kubernetes-admin", "system:masters")
         traffic(plane, admin, "a")  # what it asks for has series from now on
-        eventually(lambda: ("configmaps", "deletecollection") in audited(collector), within=SOON)
+        eventually(lambda: ("configmaps", "delete") in audited(collector), within=SOON)
         eventually(lambda: ("configmaps", "watch") in audited(collector), within=SOON)
         before = own_counts(page(admin)), audited(collector)
         traffic(plane, admin, "b")
