@@ -12,6 +12,7 @@ from ballast_remediator.contract import RunState
 from ballastctl import policy, preapprovals, stops, words
 from ballastctl.apiserver import apiserver
 from ballastctl.audit import audit
+from ballastctl.audit_policy import audit_policy
 from ballastctl.backup import backup, restore
 from ballastctl.connection import Connection, columns, connected, output_option, reason_option, say
 from ballastctl.etcd import etcd
@@ -71,6 +72,7 @@ def main(context: click.Context, url: str, token_file: Path | None, ca_file: Pat
 for _command in (
     token,
     audit,
+    audit_policy,
     backup,
     restore,
     etcd,

@@ -16,6 +16,7 @@ from ballast_exporter.contract import RequestCounter
 from drills.stack import ControlPlane, Stack
 from drills.stack.certificates import Authority
 from drills.stack.kubernetes import write_kubeconfig
+from kube_ballast.analysis.audit_policy import merge
 from kube_ballast.clients.errors import Denied
 from kube_ballast.config import HttpConfig
 from tests.exporter.apiserver_traffic import ask, connection, held, make, page
@@ -24,12 +25,6 @@ from tests.waiting import eventually
 pytestmark = pytest.mark.e2e
 
 SOON = 30.0
-POLICY = {
-    "apiVersion": "audit.k8s.io/v1",
-    "kind": "Policy",
-    "omitStages": ["RequestReceived"],
-    "rules": [{"level": "Metadata"}],
-}
 CONFIGMAPS = "/api/v1/namespaces/default/configmaps"
 COMPARED = {"configmaps", "secrets", "deployments.apps"}
 AS_AUDIT = {"POST": "create", "PUT": "update", "APPLY": "patch"}
@@ -65,7 +60,11 @@ def sink(folder: Path, port: int) -> tuple[Config, dict[str, str | None]]:
     kubeconfig, policy = folder / "webhook.kubeconfig", folder / "policy.yaml"
     credential = {"client-certificate": str(client.cert), "client-key": str(client.key)}
     write_kubeconfig(kubeconfig, f"https://127.0.0.1:{port}", authority.ca, credential)
-    policy.write_text(json.dumps(POLICY))
+    dropping = {"level": "None", "resources": [{"group": "", "resources": ["secrets"]}]}
+    rules = [dropping, {"level": "Request", "verbs": ["create"]}]
+    merged = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": rules}
+    assert merge(merged)
+    policy.write_text(json.dumps(merged))
     flags: dict[str, str | None] = {
         "audit-policy-file": str(policy),
         "audit-webhook-config-file": str(kubeconfig),
