@@ -8,8 +8,10 @@ import msgspec
 import pytest
 
 from drills.stack import ControlPlane, EtcdCluster, Stack, write_kubeconfig
+from kube_ballast.analysis.apiserver_requests import METRICS
 from kube_ballast.clients.errors import Denied, NoSpace, Timeout
 from kube_ballast.clients.etcd.client import EtcdClient
+from kube_ballast.clients.exposition import Sample
 from kube_ballast.clients.kubernetes import (
     Broken,
     Changed,
@@ -22,6 +24,7 @@ from kube_ballast.clients.kubernetes import (
     access,
     follow,
 )
+from kube_ballast.clients.kubernetes.metrics import InstanceMetrics
 from kube_ballast.config import KubernetesConfig
 from tests.waiting import eventually
 
@@ -264,6 +267,16 @@ def who(kubernetes: Kubernetes) -> str:
     reviews = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
     body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
     return kubernetes.create(reviews, body, Review, timeout=SECONDS).status.user_info.username
+
+
+def test_an_apiserver_s_metrics_are_read_with_a_kubeconfig(control_plane: ControlPlane, admin: Kubernetes) -> None:
+    found: list[Sample] = []
+    metrics = InstanceMetrics(admin, control_plane.apiservers[0].url)
+    metrics.read(METRICS, found.append, timeout=SECONDS)
+    assert found
+    nobody = client(control_plane.kubeconfig("nobody"))
+    with pytest.raises(Denied, match="it takes the verb get on the nonResourceURL /metrics"):
+        InstanceMetrics(nobody, metrics.url).read(METRICS, found.append, timeout=SECONDS)
 
 
 def test_an_apiserver_of_a_stranger_is_not_spoken_to(control_plane: ControlPlane, stack: Stack) -> None:

@@ -60,6 +60,7 @@ from kube_ballast.clients.apiserver_addresses import apiserver_urls
 from kube_ballast.clients.errors import BadResponse, ClientError, Unavailable
 from kube_ballast.clients.exposition import Sample
 from kube_ballast.clients.kubernetes.client import Kubernetes
+from kube_ballast.clients.kubernetes.metrics import InstanceMetrics
 from kube_ballast.config import HttpConfig
 
 NAME = "apiserver_requests"
@@ -159,7 +160,7 @@ def build(config: Config, requests: RequestCounter) -> ApiserverRequests:
     settings = config.apiservers
     assert settings is not None, "without apiservers this collector is not enabled"
 
-    def connect(url: str) -> ApiserverMetrics:
+    def connect(url: str) -> Source:
         return ApiserverMetrics(HttpConfig(url=url, tls=settings.tls, bearer_token_file=settings.bearer_token_file))
 
     apiservers: Apiservers[Source] = Listed([connect(url) for url in settings.urls or ()])
@@ -170,7 +171,8 @@ def build(config: Config, requests: RequestCounter) -> ApiserverRequests:
             requests.count(kubernetes.target)
             return apiserver_urls(kubernetes, timeout=timeout)
 
-        apiservers = Discovered(find, connect)
+        own = settings.tls or settings.bearer_token_file
+        apiservers = Discovered(find, connect if own else lambda url: InstanceMetrics(kubernetes, url))
     return ApiserverRequests(apiservers, requests, config.collectors.apiserver_requests.top)
 
 
