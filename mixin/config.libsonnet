@@ -8,6 +8,8 @@
     ballastExporterSelector: 'job="ballast-exporter"',
     ballastRemediatorSelector: 'job="ballast-remediator"',
     kubeStateMetricsSelector: 'job="kube-state-metrics"',
+    // The stock scrape of the apiservers: what is asked of them is read there in clusters where Ballast does not read it itself.
+    apiserverSelector: 'job="apiserver"',
     // The label that tells clusters apart in a shared Prometheus, Thanos or Mimir. Series without it work as well.
     clusterLabel: 'cluster',
     // A runbook link is this prefix, the alert's name and ".md". Point it at where your people read docs/alerts.
@@ -104,6 +106,36 @@
 
     // At what rate a member rewrites its database while it is defragmented, for the predicted stalls; the runbook measures it.
     defragBytesPerSecond: 50 * 1024 * 1024,
+
+    // What the apiservers are asked. Below so many requests a second a share hurts nobody: an idle cluster's apiserver mostly asks
+    // itself. 5,000 healthy nodes that watch 30 ConfigMaps each make some 300 requests a second of 1,500: a fifth.
+    shareRequestsPerSecond: 20,
+    configMapShareRatio: 0.5,
+    configMapShareFor: '5m',
+    // One client. Nodes are many and together make most requests of a large cluster: what they flood is told by resource.
+    clientShareRatio: 0.5,
+    clientShareExempt: 'nodes(:.*)?',
+    clientShareFor: '10m',
+    // ApiserverListsUnlimited. A page of 500 objects, which is what kubectl and client-go ask for, is some 5 MiB of pods.
+    listMeanBytes: 20 * 1024 * 1024,
+    listBytesPerSecond: 20 * 1024 * 1024,
+    listsFor: '10m',
+    // ApiserverRequestsRejected. Urgent are the priority levels of heartbeats and of the control plane itself.
+    rejectedPerSecond: 0.1,
+    rejectedUrgentLevels: 'system|node-high|leader-election',
+    rejectedUrgentFor: '2m',
+    rejectedFor: '5m',
+    // ApiserverWatchesGrowing. The hour before is taken at its most, so that an apiserver that was not seen for a while is no growth.
+    watchesGrowthRatio: 1.5,
+    watchesMany: 10000,
+    watchesGapSeconds: 1800,
+    watchesWindowSeconds: 3600,
+    watchesFor: '10m',
+    // BallastRequestShareHigh. So few requests a second are nothing to an apiserver, whatever their share.
+    ownShareRatio: 0.01,
+    ownRequestsPerSecond: 10,
+    ownShareFor: '15m',
+    auditShedFor: '5m',
 
     // BallastExporterBlind.
     blindFor: '5m',

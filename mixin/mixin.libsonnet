@@ -1,9 +1,11 @@
 // The whole mixin: prometheusAlerts, prometheusRules, grafanaDashboards, and alertmanager for what rules cannot carry.
 (import 'rules/etcd_space.libsonnet') +
 (import 'rules/etcd_keyspace.libsonnet') +
+(import 'rules/apiserver.libsonnet') +
 (import 'alerts/etcd_space.libsonnet') +
 (import 'alerts/etcd_defrag.libsonnet') +
 (import 'alerts/etcd_keyspace.libsonnet') +
+(import 'alerts/apiserver.libsonnet') +
 (import 'alerts/exporter.libsonnet') +
 (import 'alerts/remediator.libsonnet') +
 (import 'dashboards/etcd-space.libsonnet') +

@@ -8,10 +8,16 @@ GOLDENS = ROOT / "tests" / "exporter" / "golden"
 CORE = ROOT / "exporters" / "ballast_exporter" / "core.py"
 REMEDIATOR = sorted((ROOT / "remediator" / "ballast_remediator").glob("metrics*.py"))
 
+KUBERNETES = "https://kubernetes.io/docs/reference/instrumentation/metrics/"
+
 # Metrics of others, with the document that promises them.
 UPSTREAM = {
     "up": "https://prometheus.io/docs/concepts/jobs_instances/#automatically-generated-labels-and-time-series",
     "kube_node_info": "https://github.com/kubernetes/kube-state-metrics/blob/main/docs/metrics/cluster/node-metrics.md",
+    "apiserver_request_total": KUBERNETES,
+    "apiserver_longrunning_requests": KUBERNETES,
+    "apiserver_response_sizes_sum": KUBERNETES,
+    "apiserver_flowcontrol_rejected_requests_total": KUBERNETES,
 }
 
 
