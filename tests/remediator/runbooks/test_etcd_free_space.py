@@ -12,6 +12,7 @@ from ballast_remediator.contract import RunState
 from ballast_remediator.store.schema import locks
 from drills.filling import client
 from drills.stack import EtcdCluster, Scrape, Service, Stack, mountpoint, tool
+from drills.stack.process import ETCD_VERSION
 from kube_ballast.clients.prometheus import Prometheus
 from kube_ballast.config import EtcdConfig, HttpConfig
 from tests.remediator.chain import (
@@ -40,9 +41,11 @@ groups:
 """
 
 
-@pytest.fixture(params=[False, True], ids=["plain", "mtls"])
-def etcd(request: pytest.FixtureRequest, stack: Stack) -> EtcdCluster:
-    return full(stack, tls=request.param)
+@pytest.fixture(params=["plain", "mtls", pytest.param("3.6", marks=pytest.mark.e2e)])
+def etcd(request: pytest.FixtureRequest, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> EtcdCluster:
+    if request.param == "3.6":
+        monkeypatch.setenv(ETCD_VERSION, "3.6")
+    return full(stack, tls=request.param == "mtls")
 
 
 def observed(stack: Stack, etcd: EtcdCluster) -> tuple[Service, EtcdConfig]:
