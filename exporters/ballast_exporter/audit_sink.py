@@ -104,7 +104,10 @@ def tls_context(cert: Path, key: Path, client_ca: Path | None) -> ssl.SSLContext
 
 
 class AuditSink(socketserver.ThreadingTCPServer):
-    """Listens from the start; ``serving`` answers. ``token`` gives the bearer token that is wanted, None for none."""
+    """Listens from the start; ``serving`` answers.
+
+    ``token`` gives the bearer token, None where none is wanted; an empty one fits nobody.
+    """
 
     allow_reuse_address = True
     daemon_threads = True
@@ -189,7 +192,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _admitted(self) -> bool:
         token = self.server.token()
         given = self.headers.get("Authorization", "")
-        return token is None or hmac.compare_digest(given.encode(), f"Bearer {token}".encode())
+        if token is None:
+            return True
+        return bool(token) and hmac.compare_digest(given.encode(), f"Bearer {token}".encode())
 
     def _take(self, size: int) -> None:
         bodies, shed = self.server.bodies, self.server.shed

@@ -193,6 +193,10 @@ def test_a_token_is_asked_for_and_its_file_is_read_anew(sinks: Callable[..., Sin
     assert sink.send(listed(event(0)), Authorization="Bearer second") == 200
     eventually(lambda: sink.value("events_total") == 1)
     assert sink.value('shed_events_total{reason="credential"}') == 2
+    (tmp_path / "token").write_text("\n")
+    assert sink.send(listed(event(1)), Authorization="Bearer ") == 401
+    (tmp_path / "token").unlink()
+    assert sink.send(listed(event(1)), Authorization="Bearer ") == 401
 
 
 def test_half_a_body_is_not_counted(sinks: Callable[..., Sink], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,7 +168,11 @@ class Webhook:
 
     def _token(self) -> str | None:
         file = self._config.token_file
-        return None if file is None else file.read_text(encoding="utf-8").strip()
+        try:
+            return None if file is None else file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            _log.error("nobody is let in: the token cannot be read", file=str(file), error=str(error))
+            return ""
 
     def _decode(self, body: bytes, take: Callable[[Iterable[Event]], None]) -> None:
         try:
