@@ -79,6 +79,10 @@ generate: venv ## Everything that is generated and committed: alerts/, dashboard
 	@$(BIN)/python -m tools.rbac
 	@$(BIN)/python -m tools.proto
 
+.PHONY: drill-stall
+drill-stall: ## How soon the verdict on a stalled channel comes, on real components (TIMES=10 ENDPOINTS=all); goes on where it ended
+	@$(BIN)/python -m drills.stall --times $(or $(TIMES),1) --endpoints $(or $(ENDPOINTS),local)
+
 .PHONY: dashboards-pictures
 dashboards-pictures: tools $(PICTURES)/build/main.js ## Dashboards drawn from the data of two drills into docs/dashboards/ (Node.js 20, Chromium)
 	@$(BIN)/python -m drills.pictures

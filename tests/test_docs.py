@@ -34,6 +34,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "Census": exporter.EtcdKeyspaceConfig,
     "Requests": exporter.ApiserverRequestsConfig,
     "Clients": exporter.ApiserverClientsConfig,
+    "Stall": exporter.GrpcStallConfig,
     "Web configuration": webconfig.WebConfig,
     "TLS of the exporter": webconfig.TLSServerConfig,
     "Remediator": remediator.Config,

@@ -22,6 +22,8 @@ HEADER: Final = """\
 """
 NAMESPACE: Final = "monitoring"
 ACCOUNT: Final = "ballast-exporter"
+_THERE: Final = {None, "default"}
+"""Namespaces that need not be made."""
 _API: Final = "rbac.authorization.k8s.io"
 
 
@@ -39,6 +41,8 @@ def _objects() -> Iterator[Mapping[str, Any]]:
     yield {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": ACCOUNT, "namespace": NAMESPACE}}
     for collector in COLLECTORS:
         name = f"{ACCOUNT}-{collector.name.replace('_', '-')}"
+        for namespace in sorted({rule.namespace for rule in collector.rules} - _THERE, key=str):
+            yield {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
         for namespace in sorted({rule.namespace for rule in collector.rules}, key=str):
             yield from _allowed(name, namespace, [rule for rule in collector.rules if rule.namespace == namespace])
 
@@ -60,7 +64,8 @@ def _allowed(name: str, namespace: str | None, rules: Sequence[KubernetesRule]) 
 def _rule(rule: KubernetesRule) -> Mapping[str, Any]:
     if rule.urls:
         return {"nonResourceURLs": list(rule.urls), "verbs": list(rule.verbs)}
-    return {"apiGroups": [rule.group], "resources": list(rule.resources), "verbs": list(rule.verbs)}
+    named = {"resourceNames": list(rule.names)} if rule.names else {}
+    return {"apiGroups": [rule.group], "resources": list(rule.resources), **named, "verbs": list(rule.verbs)}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,7 +1,9 @@
 """The exporter over HTTP: what Prometheus scrapes, what a kubelet probes, and a page for people."""
 
+import json
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 
 from flask import Flask, Response, render_template, request
 
@@ -27,6 +29,13 @@ def create_app(core: Core, clock: Callable[[], float] = time.monotonic) -> Flask
     def metrics() -> Response:
         body, content_type = core.exposition(request.headers.get("Accept", ""))
         return Response(body, content_type=content_type)
+
+    @app.get("/evidence")
+    def evidence() -> Response:
+        snapshots = [slot.state.snapshot for slot in core.slots]
+        now = time.time()
+        fresh = [each for told in snapshots if told for each in told.evidence if each.valid_until > now]
+        return Response(json.dumps([asdict(each) for each in fresh]), content_type="application/json")
 
     @app.get("/healthz")
     def healthz() -> Response:

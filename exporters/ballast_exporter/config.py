@@ -41,6 +41,7 @@ Paths are taken from the working directory.
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
@@ -162,6 +163,15 @@ class ApiserverClientsConfig(CollectorConfig):
         return pattern
 
 
+class GrpcStallConfig(CollectorConfig):
+    """Off by default: it writes a Lease for each apiserver. ``uses`` says which members each apiserver asks."""
+
+    enabled: bool = False
+    interval: Duration = 1.0
+    deadline: Duration = 1.0
+    uses: Mapping[str, tuple[HttpUrl, ...]] = Field(default_factory=dict)
+
+
 class CollectorsConfig(Model):
     """One entry a collector, by its name."""
 
@@ -169,6 +179,7 @@ class CollectorsConfig(Model):
     etcd_keyspace: EtcdKeyspaceConfig = EtcdKeyspaceConfig()
     apiserver_requests: ApiserverRequestsConfig = ApiserverRequestsConfig()
     apiserver_clients: ApiserverClientsConfig = ApiserverClientsConfig()
+    grpc_stall: GrpcStallConfig = GrpcStallConfig()
 
 
 class Config(Model):
@@ -197,6 +208,9 @@ class Config(Model):
             raise ValueError("apiserver_requests has nobody to ask: list the apiservers under `apiservers`")
         if "apiserver_clients" in value.model_fields_set and known.data.get("audit", value) is None:
             raise ValueError("apiserver_clients has no events to count: say under `audit` where they come from")
+        apiservers = known.data.get("apiservers")
+        if value.grpc_stall.enabled and (apiservers is None or apiservers.urls is None):
+            raise ValueError("grpc_stall probes each apiserver at its own address: list them under `apiservers.urls`")
         return value
 
     def apiserver_requests(self) -> ApiserverRequestsConfig:

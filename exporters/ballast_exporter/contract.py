@@ -33,22 +33,37 @@ class Deadline:
 
 
 @dataclass(frozen=True, slots=True)
+class Finding:
+    """A verdict as `/evidence` tells it, such as ``grpc_stall`` on an apiserver; times are Unix seconds."""
+
+    kind: str
+    subject: str
+    verdict: str
+    reasons: tuple[str, ...]
+    observed_at: float
+    valid_until: float
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """What one look at the sources gave.
 
     ``families`` are whole metric families: what is unknown is absent from them, never 0. ``notes`` say in words which
     source gave nothing and why; they are for people (the status page and the log), no metric is made of them.
+    ``evidence`` is for the remediator.
     """
 
     families: tuple["Metric", ...]
     notes: tuple[str, ...] = ()
+    evidence: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class KubernetesRule:
     """What a collector asks of an apiserver, as RBAC puts it; ``make generate`` makes deploy/kubernetes/rbac.yaml.
 
-    Either ``resources`` of one API ``group``, in one ``namespace`` or in all, or ``urls`` that are no resources.
+    Either ``resources`` of one API ``group``, in one ``namespace`` or in all, or ``urls`` that are no resources. With
+    ``names`` no other object may be read.
     """
 
     verbs: tuple[str, ...]
@@ -56,6 +71,7 @@ class KubernetesRule:
     group: str = ""
     namespace: str | None = None
     urls: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 class Poll(Protocol):

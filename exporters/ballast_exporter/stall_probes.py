@@ -23,14 +23,14 @@ from kube_ballast.clients.kubernetes import Kubernetes, PartialObjectMetadata, T
 from kube_ballast.config import EtcdConfig, HttpConfig
 
 AGAIN_SECONDS: Final = 0.2
-NAME: Final = "ballast-canary"
+OBJECT: Final = "ballast-canary"
 """What quorum reads ask for. Nobody has it: 404 is etcd's answer as well as any, and reads nothing of anybody's."""
 READS: Final[Mapping[str, str]] = {
-    "pods": f"/api/v1/namespaces/default/pods/{NAME}",
-    "nodes": f"/api/v1/nodes/{NAME}",
-    "configmaps": f"/api/v1/namespaces/default/configmaps/{NAME}",
-    "secrets": f"/api/v1/namespaces/default/secrets/{NAME}",
-    "endpointslices": f"/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/{NAME}",
+    "pods": f"/api/v1/namespaces/default/pods/{OBJECT}",
+    "nodes": f"/api/v1/nodes/{OBJECT}",
+    "configmaps": f"/api/v1/namespaces/default/configmaps/{OBJECT}",
+    "secrets": f"/api/v1/namespaces/default/secrets/{OBJECT}",
+    "endpointslices": f"/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/{OBJECT}",
 }
 _Ask = Callable[[float], object]
 """Asks within so many seconds. Raises ClientError."""

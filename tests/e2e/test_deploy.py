@@ -28,6 +28,7 @@ SOON = 30.0
 NAMESPACE = "/api/v1/namespaces/monitoring"
 WHERE = {
     "ServiceAccount": "/api/v1",
+    "Namespace": "/api/v1",
     "ClusterRole": "/apis/rbac.authorization.k8s.io/v1",
     "PriorityLevelConfiguration": "/apis/flowcontrol.apiserver.k8s.io/v1",
     "FlowSchema": "/apis/flowcontrol.apiserver.k8s.io/v1",

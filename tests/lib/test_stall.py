@@ -150,5 +150,11 @@ def test_etcd_is_not_called_down_while_another_apiserver_may_be_writing(*, other
     assert judge(replace(MUTE, members=down, others_write=others)).verdict is Verdict.UNKNOWN
 
 
+def test_while_a_quorum_is_being_lost_no_member_is_blamed_for_it() -> None:
+    unconfirmed = Member(Measured(Answer.TIMEOUT, 1), Measured(Answer.OK))
+    losing = {"a": Member(HANGS, HANGS), "b": Member(HANGS, HANGS), "c": unconfirmed}
+    assert judge(replace(MUTE, members=losing, others_write=False)).verdict is Verdict.UNKNOWN
+
+
 def test_the_documents_table_is_what_the_code_decides() -> None:
     assert table() in DOC.read_text(encoding="utf-8"), "run python -m tools.stall_table and put it into the document"

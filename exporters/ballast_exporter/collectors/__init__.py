@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ballast_exporter.collectors import apiserver_clients, apiserver_requests, etcd_keyspace, etcd_quota
+from ballast_exporter.collectors import apiserver_clients, apiserver_requests, etcd_keyspace, etcd_quota, grpc_stall
 from ballast_exporter.config import CollectorConfig, Config
 from ballast_exporter.contract import KubernetesRule, Poll, RequestCounter, Stream
 
@@ -25,4 +25,5 @@ COLLECTORS = (
     Kind(etcd_keyspace.NAME, lambda config: config.collectors.etcd_keyspace, etcd_keyspace.build),
     Kind(apiserver_requests.NAME, Config.apiserver_requests, apiserver_requests.build, apiserver_requests.RULES),
     Kind(apiserver_clients.NAME, Config.apiserver_clients, apiserver_clients.build),
+    Kind(grpc_stall.NAME, lambda config: config.collectors.grpc_stall, grpc_stall.build, grpc_stall.RULES),
 )

@@ -168,7 +168,7 @@ def _share(evidence: Evidence) -> Judgement | None:
     """A member that fails takes only its share of the requests with it: they need not fail twice in a row."""
     touched = sorted(name for name, probe in _storage_probes(evidence) if probe is not None and probe.lately)
     bad = [name for name in _bad(evidence) if evidence.members[name].used]
-    if not touched or not bad or len(_bad(evidence)) == len(evidence.members) or any(_missing(evidence)):
+    if not touched or not bad or not _some_answer(evidence) or any(_missing(evidence)):
         return None
     words = f"some requests fail ({', '.join(touched)}), and asked directly {', '.join(bad)} fails"
     return Judgement(Verdict.ETCD_MEMBER_BAD, (words,), members=tuple(bad))
@@ -191,6 +191,14 @@ def _bad(evidence: Evidence) -> tuple[str, ...]:
     return tuple(sorted(name for name, each in members if each.linearizable and each.linearizable.is_(*_DEAD)))
 
 
+def _some_answer(evidence: Evidence) -> bool:
+    """Whether there is a quorum: where one member answers a linearizable read, most of them work."""
+    alive = {Answer.OK, Answer.SLOW}
+    return any(
+        each.linearizable is not None and each.linearizable.answer in alive for each in evidence.members.values()
+    )
+
+
 def _etcd(evidence: Evidence, seen: str) -> Judgement | None:
     """What etcd itself says, asked directly; None when it is well."""
     members = evidence.members
@@ -198,8 +206,17 @@ def _etcd(evidence: Evidence, seen: str) -> Judgement | None:
         return _unknown(seen, f"etcd members that do not let us look: {', '.join(blind)}")
     if len(_bad(evidence)) == len(members):
         return _quorum(evidence, seen)
-    used = {name: each for name, each in members.items() if each.used}
+    return _used(evidence, seen)
+
+
+def _used(evidence: Evidence, seen: str) -> Judgement | None:
+    """What the members say that this apiserver uses; None when they are well."""
+    used = {name: each for name, each in evidence.members.items() if each.used}
     if culprits := tuple(sorted(name for name in used if name in _bad(evidence) or used[name].defragments)):
+        if not _some_answer(evidence):
+            return _unknown(
+                seen, f"{', '.join(culprits)} fails, and no other member is seen to answer: is it all of them?"
+            )
         words = f"asked directly, {', '.join(culprits)} fails or defragments"
         return Judgement(Verdict.ETCD_MEMBER_BAD, (seen, words), members=culprits)
     if slow := tuple(sorted(name for name, each in used.items() if each.slow)):
