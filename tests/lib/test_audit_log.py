@@ -76,3 +76,20 @@ def test_a_line_without_an_end_is_dropped_and_takes_no_memory(log: Written, monk
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(LocalDisk, match=r"audit.log: cannot be read: No such file"):
         AuditLog(tmp_path / "audit.log", lambda: None)
+
+
+def test_what_is_written_while_the_files_change_places_is_not_lost(
+    log: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with log.path.open("ab", buffering=0) as old:
+        look = log.log._replaced
+
+        def late() -> bool:
+            if not log.path.with_suffix(".1").exists():
+                log.path.rename(log.path.with_suffix(".1"))
+                old.write(b"last\n")
+                log.path.write_bytes(b"new\n")
+            return look()
+
+        monkeypatch.setattr(log.log, "_replaced", late)
+        assert list(log.log.lines()) == [b"last", b"new"]
