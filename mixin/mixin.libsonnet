@@ -10,6 +10,7 @@
 (import 'alerts/remediator.libsonnet') +
 (import 'dashboards/etcd-space.libsonnet') +
 (import 'dashboards/remediation.libsonnet') +
+(import 'dashboards/request-mix.libsonnet') +
 (import 'alertmanager.libsonnet') +
 // After the alerts, so that it sees every one of them.
 (import 'lib/runbook_links.libsonnet') +
