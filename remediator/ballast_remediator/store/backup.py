@@ -35,7 +35,8 @@ from ballast_remediator import archive
 from ballast_remediator.archive import Header
 from ballast_remediator.contract import EXECUTING, RunState, StopKind
 from ballast_remediator.store import audit, clock, schema, stops, verifying
-from ballast_remediator.store.database import Store, newest
+from ballast_remediator.store.database import Store
+from ballast_remediator.store.migrations import newest
 from ballast_remediator.store.places import Place, PostgresqlServer
 from ballast_remediator.store.postgresql import Postgresql
 from ballast_remediator.store.runs import transition

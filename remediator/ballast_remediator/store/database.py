@@ -7,15 +7,12 @@ from pathlib import Path
 from typing import Concatenate, Final, ParamSpec, Self, TypeVar
 
 import structlog
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
-from sqlalchemy import Connection
+from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from ballast_remediator.store import clock, outbox
 from ballast_remediator.store.backend import Backend, Mistaken
+from ballast_remediator.store.migrations import newest
 from ballast_remediator.store.outbox import Wanted
 from ballast_remediator.store.places import Place, SqliteFile
 from ballast_remediator.store.sqlite import Sqlite
@@ -158,11 +155,6 @@ def _migrate_patiently(place: Place, backend: Backend) -> None:
     while True:
         try:
             _migrate(backend)
-        except CommandError as error:
-            raise StoreUnavailable(
-                f"{place} cannot be opened: a newer version wrote it, and this one knows its schema only up to "
-                f"{newest()} ({error})"
-            ) from error
         except (Mistaken, OSError) as error:  # the latter of a password's file
             raise StoreUnavailable(f"{place} cannot be opened: {error}") from error
         except SQLAlchemyError as error:
@@ -176,19 +168,17 @@ def _migrate_patiently(place: Place, backend: Backend) -> None:
 
 
 def _migrate(backend: Backend) -> None:
-    config = _migrations()
     with backend.engine.begin() as connection:
         backend.begin_migrating(connection)
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        if _schema(connection) == newest():
+            return
+        from ballast_remediator.store import migrating  # noqa: PLC0415 - 10 MiB, which most starts do not need
+
+        migrating.upgrade(connection)
 
 
-def _migrations() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
-    return config
-
-
-def newest() -> str | None:
-    """The schema that this version writes."""
-    return ScriptDirectory.from_config(_migrations()).get_current_head()
+def _schema(connection: Connection) -> str | None:
+    """The version that the store has; None where it is empty."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
