@@ -17,7 +17,7 @@ NPM = cd $(PICTURES) && npm --silent
 
 .PHONY: help
 help: ## What can be made
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # --- What a newcomer wants ---
 
@@ -82,6 +82,10 @@ generate: venv ## Everything that is generated and committed: alerts/, dashboard
 .PHONY: drill-stall
 drill-stall: ## How soon the verdict on a stalled channel comes, on real components (TIMES=10 ENDPOINTS=all); goes on where it ended
 	@$(BIN)/python -m drills.stall --times $(or $(TIMES),1) --endpoints $(or $(ENDPOINTS),local)
+
+.PHONY: drill-configmap-flood
+drill-configmap-flood: tools tools-e2e ## Kubelets flood a real apiserver; who is named, how soon, how exactly (KUBELETS=2000)
+	@$(BIN)/python -m drills.configmap_flood --kubelets $(or $(KUBELETS),2000)
 
 .PHONY: dashboards-pictures
 dashboards-pictures: tools $(PICTURES)/build/main.js ## Dashboards drawn from the data of two drills into docs/dashboards/ (Node.js 20, Chromium)
