@@ -6,7 +6,8 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import cycle
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -156,33 +157,40 @@ class Balancer:
 
     @contextmanager
     def running(self) -> Iterator[str]:
-        thread = threading.Thread(target=self._serve)
-        thread.start()
-        try:
-            yield self.url
-        finally:
-            self._listener.shutdown(socket.SHUT_RDWR)
-            thread.join()
-            self._listener.close()
+        with ExitStack() as connections:
+            accepting = threading.Thread(target=self._serve, args=(connections,))
+            accepting.start()
+            try:
+                yield self.url
+            finally:
+                self._listener.shutdown(socket.SHUT_RDWR)
+                accepting.join()
+                self._listener.close()
 
-    def _serve(self) -> None:
-        number = 0
-        while True:
+    def _serve(self, connections: ExitStack) -> None:
+        for target in cycle(self._targets):
             try:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            server = socket.create_connection(self._targets[number % len(self._targets)], timeout=SOON)
-            number += 1
-            for source, sink in ((client, server), (server, client)):
-                threading.Thread(target=_pass_on, args=(source, sink)).start()
+            carrying = threading.Thread(target=_carry, args=(client, target))
+            carrying.start()
+            connections.callback(carrying.join)
+
+
+def _carry(client: socket.socket, target: tuple[str, int]) -> None:
+    """Both ways, until both ends have said all."""
+    with client, socket.create_connection(target, timeout=SOON) as server:
+        client.settimeout(SOON)
+        answering = threading.Thread(target=_pass_on, args=(server, client))
+        answering.start()
+        _pass_on(client, server)
+        answering.join()
 
 
 def _pass_on(source: socket.socket, sink: socket.socket) -> None:
-    try:
+    with suppress(OSError):
         while piece := source.recv(65536):
             sink.sendall(piece)
+    with suppress(OSError):
         sink.shutdown(socket.SHUT_WR)
-    except OSError:
-        for line in (source, sink):
-            line.close()
