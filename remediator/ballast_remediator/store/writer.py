@@ -27,6 +27,7 @@ from sqlalchemy.exc import (
     SQLAlchemyError,
 )
 
+from ballast_remediator.store import memory
 from ballast_remediator.store.backend import Backend
 
 R = TypeVar("R")
@@ -226,6 +227,8 @@ def _bare(connection: Connection, group: Sequence[_Waiting]) -> Sequence[Callabl
             elif waiting.shared in items:
                 waiting.shared(connection, items.pop(waiting.shared))
             answers.append(_giving(waiting.future, value))
+        # Now, and not in the commit: a row that cannot be inserted is its operation's mistake, and not the store's.
+        memory.settle(connection)
     except Exception as error:
         if _is_of_the_store(error):
             raise
@@ -241,6 +244,7 @@ def _in_savepoint(connection: Connection, waiting: _Waiting) -> Callable[[], Non
     savepoint = connection.begin_nested()
     try:
         value = waiting.alone(connection)
+        memory.settle(connection)
     except Exception as error:
         if _is_of_the_store(error):
             raise  # nobody in the group is served

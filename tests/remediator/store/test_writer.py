@@ -11,7 +11,7 @@ from sqlalchemy import Connection, event, func, insert, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from ballast_remediator.contract import RunState
-from ballast_remediator.store import inbox, reading, runs
+from ballast_remediator.store import inbox, memory, reading, runs
 from ballast_remediator.store.database import Store
 from ballast_remediator.store.schema import locks, notifications
 from ballast_remediator.store.writer import StoreUnavailable, Undecided
@@ -73,6 +73,10 @@ def bad_key(connection: Connection) -> None:
     connection.execute(insert(locks).values(name="x", run_id="no such run", taken_at=0.0))
 
 
+def bad_later(connection: Connection) -> None:
+    memory.later(connection, insert(notifications), {"received_at": 0.0, "source": None, "body": b""})
+
+
 def bad_duplicate(connection: Connection) -> None:
     inbox.accept(connection, [inbox.Arrival(b"half", "test")])
     connection.execute(text("insert into notifications (id, received_at, source, body) values (1, 0, '', '')"))
@@ -84,7 +88,7 @@ def bad_state(connection: Connection) -> None:
     runs.transition(connection, "nope", RunState.PLANNING, words="")
 
 
-@pytest.mark.parametrize("bad", [bad_value, bad_json, bad_key, bad_duplicate, bad_state])
+@pytest.mark.parametrize("bad", [bad_value, bad_json, bad_key, bad_duplicate, bad_later, bad_state])
 def test_one_bad_operation_harms_no_other(store: Store, bad: Callable[[Connection], None]) -> None:
     outcomes = together(store, accepting(store, 1), lambda: store.write(bad), accepting(store, 2), accepting(store, 3))
     assert [outcomes[number] for number in (0, 2, 3)] == [None, None, None]
