@@ -129,11 +129,14 @@ class Context:
             Stopped: the process shuts down.
         """
         if self._surroundings.kill_switch_file() is not None:
-            _expect_untold(record, self.told())
+            self.expect_untold(record)
         attempt, mine = self.record(stops.intend, record.ordinal, target=self.target)
-        # That write may have waited long for the store, and whoever stops things meanwhile does so with the file.
         _expect_untold(record, self._words_of(mine))
         return attempt
+
+    def expect_untold(self, record: StepRecord) -> None:
+        """Raises `StepFailed` where somebody stopped the run, as `told` has it, before the step's effect."""
+        _expect_untold(record, self.told())
 
     def _words_of(self, mine: Iterable[Stop]) -> str | None:
         words = [f"{stop.person} stopped {stop.scope} ({stop.reason})" for stop in mine]
@@ -280,11 +283,16 @@ class Executor:
                 context.wait(PAUSE)
                 continue
             context.wait(0.0)  # a process that shuts down begins nothing more
+            asked = context.now()
             attempt = context.intend(record)
             if attempt > ATTEMPTS:
                 last = "each time this process ended in the middle of it" if failure is None else f"at last: {failure}"
                 raise StepFailed(f"step {record.ordinal} ({record.spec.words}) failed {ATTEMPTS} times; {last}")
             context.assure()  # last: whatever was asked before may have taken long
+            if context.now() - asked >= PAUSE:
+                # Such as a commit whose answer got lost, while another replica was told to stop everything.
+                context.expect_untold(record)
+                context.assure()
             try:
                 done = step.act(record.spec, context)
             except ClientError as error:

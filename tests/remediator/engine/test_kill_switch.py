@@ -12,7 +12,7 @@ from ballast_remediator.store import reading, stops
 from ballast_remediator.store.database import Store
 from ballast_remediator.store.records import Run
 from ballast_remediator.store.schema import locks
-from ballast_remediator.store.writer import StoreUnavailable
+from ballast_remediator.store.writer import StoreUnavailable, Undecided
 from kube_ballast.clients.errors import Timeout
 from tests.remediator.engine.desk import Desk, Recording, settings
 from tests.remediator.incidents.incident import let_it_run
@@ -239,6 +239,37 @@ def test_the_file_works_while_the_store_does_not(
     assert desk.runbook.done(run) == [kind for kind, _ in acted] == expected
     assert again(desk, run).state is RunState.FAILED
     assert f"the kill switch's file {file} is there: ended before step" in again(desk, run).reason
+
+
+class InDoubt:
+    """A store whose answer to the first intention gets lost; meanwhile another replica is told to stop everything."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._lost = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def write(self, operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        written = self._store.write(operation, *args, **kwargs)
+        if operation is stops.intend and not self._lost:
+            self._lost = True
+            put(self._store)
+            raise Undecided("no commit within 5 s, though it may still come", lambda: written)
+        return written
+
+
+def test_a_stop_that_was_answered_while_the_intention_was_in_doubt_counts(
+    store: Store, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execution, "PAUSE", 0.001)
+    desk = stopped_desk(InDoubt(store), file)
+    run, token = desk.claimed()
+    desk.engine._executor.execute(run, token)
+    assert desk.runbook.done(run) == []
+    assert again(desk, run).state is RunState.FAILED
+    assert again(desk, run).reason.startswith("anna stopped everything (stop it): ended before step 1")
 
 
 def test_everybody_who_stopped_it_is_named(desk: Desk, file: Path) -> None:
