@@ -129,14 +129,10 @@ class Context:
             Stopped: the process shuts down.
         """
         if self._surroundings.kill_switch_file() is not None:
-            self.expect_untold(record)
+            _expect_untold(record, self.told())
         attempt, mine = self.record(stops.intend, record.ordinal, target=self.target)
         _expect_untold(record, self._words_of(mine))
         return attempt
-
-    def expect_untold(self, record: StepRecord) -> None:
-        """Raises `StepFailed` where somebody stopped the run, as `told` has it, before the step's effect."""
-        _expect_untold(record, self.told())
 
     def _words_of(self, mine: Iterable[Stop]) -> str | None:
         words = [f"{stop.person} stopped {stop.scope} ({stop.reason})" for stop in mine]
@@ -291,7 +287,7 @@ class Executor:
             context.assure()  # last: whatever was asked before may have taken long
             if context.now() - asked >= PAUSE:
                 # Such as a commit whose answer got lost, while another replica was told to stop everything.
-                context.expect_untold(record)
+                _expect_untold(record, context.told())
                 context.assure()
             try:
                 done = step.act(record.spec, context)

@@ -12,7 +12,7 @@ _LATER: Final = "later"
 def watch(engine: Engine) -> None:
     """Makes every transaction of ``engine`` begin with an empty memory, and a savepoint that failed with it.
 
-    What was left for `later` is written before each commit, and before a savepoint begins or ends.
+    What is left for `later` waits for whoever ends the transaction to `settle` it, which the writer does.
     """
 
     @event.listens_for(engine, "begin")
@@ -23,10 +23,6 @@ def watch(engine: Engine) -> None:
     def rollback(connection: Connection, _name: str, _context: None) -> None:
         connection.info[_KEY] = {}
 
-    event.listen(engine, "commit", settle)
-    event.listen(engine, "savepoint", lambda connection, _: settle(connection))
-    event.listen(engine, "release_savepoint", lambda connection, *_: settle(connection))
-
 
 def of(connection: Connection) -> dict[str, Any]:
     """What the transaction under way has put there. Empty, and kept by nobody, where nobody watches."""
@@ -35,7 +31,7 @@ def of(connection: Connection) -> dict[str, Any]:
 
 
 def later(connection: Connection, statement: Insert, row: Mapping[str, Any]) -> None:
-    """Inserts ``row`` at the end of the transaction, together with all others of that ``statement``.
+    """Inserts ``row`` when the transaction is settled, together with all others of that ``statement``.
 
     Raises `KeyError` where nobody watches: it would be lost.
     """
@@ -43,7 +39,7 @@ def later(connection: Connection, statement: Insert, row: Mapping[str, Any]) -> 
 
 
 def settle(connection: Connection) -> None:
-    """Inserts now what was left for later: for whoever reads it in the same transaction."""
+    """Inserts now what was left for later: at the transaction's end, and for whoever reads it before."""
     waiting: dict[Insert, list[Mapping[str, Any]]] = of(connection).pop(_LATER, {})
     for statement, rows in waiting.items():
         connection.execute(statement, rows)
