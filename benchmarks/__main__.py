@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from benchmarks import apiserver, census, etcd, exporter, guards, ingest, store
+from benchmarks import apiserver, apiserver_real, census, etcd, exporter, guards, ingest, store
 from benchmarks.report import Report
 
 SUITES = {
@@ -14,6 +14,7 @@ SUITES = {
     "guards": guards.run,
     "census": census.run,
     "etcd": etcd.run,
+    "apiserver-real": apiserver_real.run,
 }
 FILE = Path("build/bench.jsonl")
 
