@@ -74,10 +74,12 @@ def apart(own: Counts, told: Counts) -> float:
     return max(_apart(theirs.get(key, 0.0), ours.get(key, 0.0)) for key in keys)
 
 
-def apart_by_client(own: Counts, told: Mapping[str, float], asks: Mapping[str, Asked]) -> float:
+def apart_by_client(own: Counts, told: Mapping[str, float], asks: Mapping[str, Sequence[Asked]]) -> float:
     """As ``apart``, for clients that alone ask what ``asks`` says of them; ``told`` is everybody's requests."""
     theirs, ours = _shares(own), _shares(told)
-    return max(_apart(theirs.get(what, 0.0), ours.get(client, 0.0)) for client, what in asks.items())
+    return max(
+        _apart(sum(theirs.get(each, 0.0) for each in what), ours.get(client, 0.0)) for client, what in asks.items()
+    )
 
 
 def _shares(counts: Mapping[K, float]) -> dict[K, float]:

@@ -3,12 +3,12 @@
 etcd and two apiservers on it: one that sends its audit events to a real exporter, one without audit. kwok's nodes, as
 many as the machine holds below 70 %, renew their Leases through the first one.
 
-* Shares: beside kwok a few clients each ask something that nobody else asks. The apiserver's own counters are read
+* Shares: kwok and a few clients beside it each ask something that hardly anybody else asks. The apiserver's own counters are read
   before and after, while nobody asks and nothing is under way, and so is what the exporter tells.
 * p99: kwok stands still, and all that it had renewed is renewed at 500 PUTs a second, through the one apiserver and the
   other in turns, in windows of the same length. Latencies count from when each was due. CPU time is the processes' own.
 
-About ten minutes.
+About ten minutes; takes the components of `make tools-e2e`.
 """
 
 import asyncio
@@ -64,8 +64,8 @@ COMPARED: Final = ("apiserver_requests", "apiserver_clients")
 """The collectors whose counts are compared."""
 SHOWN: Final = 12
 ASKS: Final = {
-    "kwok": Asked("leases.coordination.k8s.io", "PUT"),
-    **{"nodes" if each.who.name.startswith("system:node:") else each.who.name: each.asked for each in CLIENTS},
+    "kwok": (Asked("leases.coordination.k8s.io", "PUT"), Asked("pods", "LIST")),
+    **{"nodes" if each.who.name.startswith("system:node:") else each.who.name: (each.asked,) for each in CLIENTS},
 }
 
 

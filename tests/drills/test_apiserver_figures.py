@@ -62,10 +62,10 @@ def test_what_is_rare_is_not_compared() -> None:
 
 
 def test_a_client_is_measured_by_what_it_alone_asks() -> None:
-    asks = {"kwok": RENEWED, "reader": READ}
-    assert apart_by_client(OWN, {"kwok": 700, "reader": 300, "x": 1}, asks) == pytest.approx(0)
-    assert apart_by_client(OWN, {"kwok": 700, "reader": 280, "x": 21}, asks) == pytest.approx(0.067, abs=0.001)
-    assert apart_by_client(OWN, {"kwok": 700, "x": 301}, asks) == 1
+    asks = {"kwok": [RENEWED, RARE], "reader": [READ]}
+    assert apart_by_client(OWN, {"kwok": 701, "reader": 300}, asks) == pytest.approx(0)
+    assert apart_by_client(OWN, {"kwok": 701, "reader": 280, "x": 20}, asks) == pytest.approx(0.067, abs=0.001)
+    assert apart_by_client(OWN, {"kwok": 701, "x": 300}, asks) == 1
 
 
 def test_a_count_that_fell_is_no_difference() -> None:
