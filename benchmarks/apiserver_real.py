@@ -3,8 +3,8 @@
 etcd and two apiservers on it: one that sends its audit events to a real exporter, one without audit. kwok's nodes, as
 many as the machine holds below 70 %, renew their Leases through the first one.
 
-* Shares: kwok and a few clients beside it each ask something that hardly anybody else asks. The apiserver's own counters are read
-  before and after, while nobody asks and nothing is under way, and so is what the exporter tells.
+* Shares: kwok and a few clients beside it each ask something that hardly anybody else asks. The apiserver's own
+  counters are read before and after, while nobody asks and nothing is under way, and so is what the exporter tells.
 * p99: kwok stands still, and all that it had renewed is renewed at 500 PUTs a second, through the one apiserver and the
   other in turns, in windows of the same length. Latencies count from when each was due. CPU time is the processes' own.
 
