@@ -60,7 +60,7 @@ def retry() -> None:
         try:
             return as_written(context, operation, *args, **kwargs)
         except StoreUnavailable:
-            return (1, ()) if operation is stops.intend else None
+            return () if operation is stops.intend else None
 
     put(execution.Context, "_patiently", lambda _, ask: ask())
     put(execution.Context, "record", once)

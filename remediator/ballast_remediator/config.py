@@ -153,7 +153,7 @@ class RunbooksConfig(Model):
 class EngineSettings(Model):
     """How runs are planned and carried out."""
 
-    workers: int = Field(default=16, ge=1, le=64)
+    workers: int = Field(default=32, ge=1, le=64)
     """How many runs may be carried out at once, each on its own target."""
     planning_patience: Duration = 120.0
     """Seconds for which a plan that a guard refuses, or a world that cannot be seen, is looked at again."""

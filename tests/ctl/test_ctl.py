@@ -19,6 +19,7 @@ from ballast_remediator.store.database import Store
 from ballast_remediator.tokens import Role, Tokens
 from ballastctl.cli import main
 from tests.remediator.guards.book import request
+from tests.remediator.store.rows import step_of
 from tests.remediator.web.setting import PLAN, PLAN_HASH, TARGET, Site
 
 Ctl = Callable[..., Result]
@@ -73,9 +74,9 @@ def begin(store: Store, run_id: str) -> None:
     wanted = request(run_id=run_id, target=TARGET, plan_hash=PLAN_HASH)
     token = store.write(ledger.claim, wanted, PLAN, [], ledger.Host())
     assert isinstance(token, int)
-    store.write(runs.intend, run_id, token, 1)
-    store.write(runs.checkpoint, run_id, token, 1, Done("64 MiB kept"))
-    store.write(runs.intend, run_id, token, 2)
+    store.write(runs.intend, run_id, token, step_of(store, run_id))
+    store.write(runs.checkpoint, run_id, token, step_of(store, run_id), Done("64 MiB kept"))
+    store.write(runs.intend, run_id, token, step_of(store, run_id, 2))
 
 
 def test_words_from_outside_do_not_drive_the_terminal(ctl: Ctl, store: Store, run_id: str) -> None:

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import structlog
@@ -89,7 +90,7 @@ class Context:
 
     def steps(self) -> tuple[StepRecord, ...]:
         """The run's steps as the store has them; waits while the store is down."""
-        return self._patiently(lambda: self._store.read(reading.steps_of, self.run_id))
+        return self._patiently(lambda: self._store.look(reading.steps_of, self.run_id))
 
     def assure(self) -> None:
         """Waits while this replica may have been taken for dead, as after it stood still for long.
@@ -120,8 +121,8 @@ class Context:
             [stop for stop in found if stop.kind is StopKind.KILL_SWITCH and stop.covers(self.target)]
         )
 
-    def intend(self, record: StepRecord) -> int:
-        """Writes down that the step's act begins; which attempt this is, from 1.
+    def intend(self, record: StepRecord) -> None:
+        """Writes down that another attempt of the step's act begins.
 
         Raises:
             StepFailed: somebody stopped the run with a kill switch; then nothing is half-done.
@@ -130,9 +131,8 @@ class Context:
         """
         if self._surroundings.kill_switch_file() is not None:
             _expect_untold(record, self.told())
-        attempt, mine = self.record(stops.intend, record.ordinal, target=self.target)
+        mine = self.record(stops.intend, record, target=self.target)
         _expect_untold(record, self._words_of(mine))
-        return attempt
 
     def _words_of(self, mine: Iterable[Stop]) -> str | None:
         words = [f"{stop.person} stopped {stop.scope} ({stop.reason})" for stop in mine]
@@ -195,7 +195,7 @@ class Executor:
     def take_over(self, run: Run) -> None:
         """Goes on with a run whose process is gone; one whose runbook is not reviewed as it is now stays as it is."""
         name = run.target.runbook
-        if not any(step.intended_at for step in self._store.read(reading.steps_of, run.id)):
+        if not any(step.intended_at for step in self._store.look(reading.steps_of, run.id)):
             # Nothing was done, and what allowed it may not hold any more.
             self._store.write(runs.begin_anew, run.id, owner=run.owner)
             return
@@ -268,7 +268,7 @@ class Executor:
         while True:
             observed = self._observe(record, step, context)
             if observed.progress is Progress.DONE:
-                context.record(runs.checkpoint, record.ordinal, Done(observed.words, observed.facts))
+                context.record(runs.checkpoint, record, Done(observed.words, observed.facts))
                 return
             if observed.progress is Progress.UNKNOWN:
                 if context.now() - unknown_since > UNKNOWN_FOR:
@@ -280,8 +280,9 @@ class Executor:
                 continue
             context.wait(0.0)  # a process that shuts down begins nothing more
             asked = context.now()
-            attempt = context.intend(record)
-            if attempt > ATTEMPTS:
+            context.intend(record)
+            record = replace(record, attempts=record.attempts + 1)
+            if record.attempts > ATTEMPTS:
                 last = "each time this process ended in the middle of it" if failure is None else f"at last: {failure}"
                 raise StepFailed(f"step {record.ordinal} ({record.spec.words}) failed {ATTEMPTS} times; {last}")
             context.assure()  # last: whatever was asked before may have taken long
@@ -297,7 +298,7 @@ class Executor:
                 unknown_since = context.now()
                 context.wait(PAUSE)
             else:
-                context.record(runs.checkpoint, record.ordinal, done)
+                context.record(runs.checkpoint, record, done)
                 return
 
     def _observe(self, record: StepRecord, step: Step, context: Context) -> Observed:

@@ -86,7 +86,7 @@ class Intake:
 
     def _file(self, filer: str | None) -> bool:
         if not self._portions:
-            self._batch = self._store.read(inbox.unfiled)[: 1 if self._alone else None]
+            self._batch = self._store.look(inbox.unfiled)[: 1 if self._alone else None]
             if not self._batch:
                 return False
             self._portions.extend(self._portioned(self._batch))
@@ -151,7 +151,9 @@ class Intake:
             raise
 
     def _alerts(self, batch: Sequence[Notification]) -> tuple[Alert, ...]:
-        payloads = [payload for notification in batch if (payload := _payload(notification)) is not None]
+        # An Alertmanager that repeats itself, or tries again, says the same to the letter: it is read once.
+        read = {body: _payload(one) for body, one in {one.body: one for one in batch}.items()}
+        payloads = [payload for notification in batch if (payload := read[notification.body]) is not None]
         alerts = tuple(alert for payload in payloads for alert in payload.alerts)
         truncated = sum(payload.truncated for payload in payloads)
         return alerts + (self._cut_off(alerts, truncated) if truncated else ())

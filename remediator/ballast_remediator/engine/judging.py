@@ -45,7 +45,7 @@ from kube_ballast.clients.errors import ClientError
 
 W = TypeVar("W")
 
-LEDGER_GUARDS: Final = (
+STANDING_GUARDS: Final = (
     kill_switch_is_off,
     brake_is_off,
     nobody_is_at_work,
@@ -55,8 +55,8 @@ LEDGER_GUARDS: Final = (
     target_has_rested,
     budget_is_left,
     plan_is_within_limits,
-    evidence_is_fresh,
 )
+LEDGER_GUARDS: Final = (*STANDING_GUARDS, evidence_is_fresh)
 """In the order in which refusals are told: what people said first, then what passes by itself."""
 
 LOCK_GUARDS: Final = (target_is_not_quarantined, lock_is_free, one_disruption_per_domain)
@@ -65,7 +65,7 @@ LOCK_GUARDS: Final = (target_is_not_quarantined, lock_is_free, one_disruption_pe
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A plan that no guard refuses, and the request that claims it. ``plan`` holds every guard's answer."""
+    """A plan that no guard refuses, and the request that claims it. ``plan`` holds the answers of who was asked."""
 
     plan: Plan
     rule: Rule
@@ -122,6 +122,22 @@ class Judge:
 
     def judge(self, case: Case) -> Ready | Stop:
         """What a run would do now, or what keeps it. Asks Prometheus, Alertmanager, the world and the store."""
+        seen = self._seen(case)
+        if isinstance(seen, Stop):
+            return seen
+        guards = (*LEDGER_GUARDS, *LOCK_GUARDS)
+        of_ledger = self._store.read(ledger.judge, seen.request, guards, self._surroundings.host())
+        judged = replace(seen, plan=replace(seen.plan, answers=(*seen.plan.answers, *of_ledger)))
+        # What the lock guards refuse is told, and waited for at the claim.
+        return _unless_refused(judged, (*of_ledger[: len(LEDGER_GUARDS)], *seen.plan.answers))
+
+    def look(self, case: Case) -> Ready | Stop:
+        """As `judge`, without asking the store: a claim asks the ledger's guards itself, where their answers hold."""
+        seen = self._seen(case)
+        return seen if isinstance(seen, Stop) else _unless_refused(seen, seen.plan.answers)
+
+    def _seen(self, case: Case) -> Ready | Stop:
+        """A plan with what the world's guards answer, refusals too."""
         target = case.target
         runbook = self._runbooks.get(target.runbook)
         if runbook is None:
@@ -179,14 +195,8 @@ class Judge:
             terms=case.policy.terms(rule),
             valid_until=world.valid_until,
         )
-        guards = (*LEDGER_GUARDS, *LOCK_GUARDS)
-        of_ledger = self._store.read(ledger.judge, request, guards, self._surroundings.host())
-        judged = replace(plan, answers=(true_now, *of_world, *of_ledger))
-        # What the lock guards refuse is told, and waited for at the claim.
-        refusal = first_refusal((*of_ledger[: len(LEDGER_GUARDS)], *of_world))
-        if refusal is not None:
-            return _refused(refusal, judged.answers, judged, rule)
-        return Ready(judged, rule, case.policy, request, runbook.reversibility, self._review.digests[runbook.name])
+        asked = replace(plan, answers=(true_now, *of_world))
+        return Ready(asked, rule, case.policy, request, runbook.reversibility, self._review.digests[runbook.name])
 
 
 def labels_of(evidence: AlertEvidence, target: Target) -> Mapping[str, str]:
@@ -195,6 +205,11 @@ def labels_of(evidence: AlertEvidence, target: Target) -> Mapping[str, str]:
     Where only one cluster is configured its alerts need not name it; the policy may all the same.
     """
     return {**(evidence.series or {}), "cluster": target.cluster}
+
+
+def _unless_refused(ready: Ready, answers: Sequence[Answer]) -> Ready | Stop:
+    refusal = first_refusal(answers)
+    return ready if refusal is None else _refused(refusal, ready.plan.answers, ready.plan, ready.rule)
 
 
 def _refused(refusal: Answer, answers: Sequence[Answer], plan: Plan | None = None, rule: Rule | None = None) -> Stop:

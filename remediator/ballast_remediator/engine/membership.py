@@ -87,7 +87,7 @@ class Membership:
         """Whether this replica is the one to do it; takes it when nobody has it. Raises `StoreUnavailable`."""
         if self._id is None:
             return False
-        owner = self._store.read(replicas.on_duty, duty)
+        owner = self._store.look(replicas.on_duty, duty)
         if owner is None:
             try:
                 return self._store.write(replicas.take_duty, duty, self._id)

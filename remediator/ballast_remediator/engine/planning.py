@@ -6,8 +6,9 @@ from typing import Any, Final, Protocol
 
 from ballast_remediator.config import EngineSettings
 from ballast_remediator.contract import Answer, Mode, Plan, Reversibility, RunState
-from ballast_remediator.engine.judging import LEDGER_GUARDS, LOCK_GUARDS, Case, Judge, Ready, Stop
+from ballast_remediator.engine.judging import LOCK_GUARDS, STANDING_GUARDS, Case, Judge, Ready, Stop
 from ballast_remediator.engine.surroundings import Surroundings
+from ballast_remediator.guards.evidence_is_fresh import evidence_is_fresh
 from ballast_remediator.policy import Policy
 from ballast_remediator.store import decisions, ledger, runs
 from ballast_remediator.store.database import Store
@@ -63,7 +64,7 @@ class Planner:
         """Moves a run out of `PLANNING`, or postpones it while its obstacle may pass by itself."""
         if run.state is RunState.RECEIVED:
             self._store.write(runs.transition, run.id, RunState.PLANNING, words="looking at the world")
-        outcome = self._look(run)
+        outcome = self._judge.judge(self._case(run))
         if isinstance(outcome, Ready):
             self._decide(run, outcome)
             return
@@ -84,7 +85,7 @@ class Planner:
         if run.expires_at is not None and run.expires_at <= self._store.now():
             self._lapse(run)
             return None
-        outcome = self._look(run)
+        outcome = self._judge.look(self._case(run))
         if isinstance(outcome, Stop):
             # Planning has the patience, and the words, for whatever is in the way.
             to = RunState.CANCELLED if outcome.state is RunState.CANCELLED else RunState.PLANNING
@@ -105,14 +106,15 @@ class Planner:
             ledger.claim,
             outcome.request,
             outcome.plan,
-            (*LEDGER_GUARDS, *LOCK_GUARDS),
+            (evidence_is_fresh, *LOCK_GUARDS),
             self._surroundings.host(),
+            standing=STANDING_GUARDS,
             owner=run.owner,
         )
         return None if isinstance(claimed, Answer) else claimed
 
-    def _look(self, run: Run) -> Ready | Stop:
-        return self._judge.judge(Case(run.id, run.alert, run.target, self._policies.current()))
+    def _case(self, run: Run) -> Case:
+        return Case(run.id, run.alert, run.target, self._policies.current())
 
     def _decide(self, run: Run, ready: Ready) -> None:
         plan_hash = ready.request.plan_hash

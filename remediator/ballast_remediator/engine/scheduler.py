@@ -35,6 +35,8 @@ FURTHEST: Final = 60.0
 """Seconds ahead at most for which a run's next look is believed; everything that postpones one stays below."""
 AT_ONCE: Final = 256
 """Runs that are moved on in one look at most, those that are due longest first."""
+ENOUGH: Final = 128
+"""Runs in hand with which others are looked for only once a tick: each look reads those in hand again."""
 PLANNERS: Final = 4
 """Threads that plan and claim."""
 LEAVE_SECONDS: Final = 1.0
@@ -112,6 +114,7 @@ class Engine:
         self._running = ThreadPoolExecutor(max_workers=settings.workers, thread_name_prefix="run")
         self._thread = threading.Thread(target=self._loop, name="engine", daemon=True)
         self._looked_at = time.monotonic()
+        self._took_at = float("-inf")
         self._problem: str | None = None
 
     def start(self) -> None:
@@ -206,6 +209,9 @@ class Engine:
             self._follow_up.begin()
         else:
             self._intake.forget()
+        if len(self._busy) >= ENOUGH and time.monotonic() - self._took_at < TICK:
+            return
+        self._took_at = time.monotonic()
         found = self._store.read(reading.due, replica=replica, furthest=FURTHEST, limit=AT_ONCE)
         free = [run.id for run in found if run.owner is None]
         taken = self._store.write(replicas.take, free, replica) if free else frozenset()
@@ -255,7 +261,7 @@ class Engine:
         """Moves a run on that ``replica`` had taken; whether another thread goes on with it."""
         if self._stopping.is_set():
             return False  # what it was left with is for whoever takes it next
-        run = self._store.read(reading.run, run_id)
+        run = self._store.look(reading.run, run_id)
         # One that lost its owner while it waited here is whose takes it next: after a burial that may be anybody.
         if run is None or run.final or run.owner != replica:
             return False

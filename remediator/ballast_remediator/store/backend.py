@@ -21,8 +21,15 @@ class Backend(Protocol):
         """The same, for transactions that only read: each sees one state of the store."""
 
     @property
+    def looking(self) -> Engine:
+        """The same, for whoever asks one question only, which takes no transaction to be answered from one state."""
+
+    @property
     def exclusive(self) -> bool:
         """Whether no other process can have it open: whoever was there before is gone."""
+
+    def begin_reading(self, connection: Connection) -> None:
+        """What each transaction on `reading` begins with."""
 
     def begin_writing(self, connection: Connection) -> str | None:
         """What each transaction that writes begins with; the ticket by which `committed` knows it later."""

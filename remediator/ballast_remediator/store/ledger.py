@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Final
 
@@ -34,7 +34,7 @@ LOCK_WAIT: Final = 45.0
 
 # Made once: they are asked for every run, and building one costs more than running it.
 _ON_TARGET: Final = and_(runs.c.cluster == bindparam("cluster_"), runs.c.target == bindparam("target_"))
-_HOLDER: Final = select(locks.c.run_id).where(locks.c.name == bindparam("lock"))
+_HELD: Final = select(locks.c.name, locks.c.run_id)
 _QUARANTINED: Final = select(runs.c.id).where(
     # Written out, and not a parameter: else SQLite does not see that its index fits.
     _ON_TARGET,
@@ -58,6 +58,7 @@ _CLAIMED: Final = select(
     runs.c.state, runs.c.approved_hash, runs.c.token, runs.c.expires_at, runs.c.preapproved_by, runs.c.owner
 ).where(runs.c.id == bindparam("run_id_"))
 _TAKE: Final = insert(locks)
+_LOCKS: Final = "locks"
 _STEPS: Final = insert(steps)
 
 
@@ -90,7 +91,7 @@ class SqlLedger:
         return self._host.kill_switch_file
 
     def lock_holder(self, lock: str) -> str | None:
-        return self._connection.execute(_HOLDER, {"lock": lock}).scalar()
+        return _held_locks(self._connection).get(lock)
 
     def quarantined_by(self, target: Target) -> str | None:
         return self._connection.execute(_QUARANTINED, {"cluster_": target.cluster, "target_": target.name}).scalar()
@@ -135,12 +136,29 @@ def _ask(guard: LedgerGuard, request: ClaimRequest, ledger: SqlLedger) -> Answer
         return Answer("guard_failed", Verdict.REFUSE, f"a guard could not answer: {error!r}")
 
 
+def _held_locks(connection: Connection) -> dict[str, str]:
+    """Who holds which lock. All are asked for once in a transaction, since there are few: runs under way hold them."""
+    remembered = memory.of(connection)
+    if _LOCKS not in remembered:
+        remembered[_LOCKS] = {row.name: row.run_id for row in connection.execute(_HELD)}
+    found: dict[str, str] = remembered[_LOCKS]
+    return found
+
+
+def _take(connection: Connection, request: ClaimRequest, now: float) -> None:
+    """Takes the run's locks; whoever asks in the same transaction sees it."""
+    held = _held_locks(connection)
+    for lock in (*request.locks, *request.domains):
+        held[lock] = request.run_id
+        memory.later(connection, _TAKE, {"name": lock, "run_id": request.run_id, "taken_at": now})
+
+
 def _held(connection: Connection, request: ClaimRequest) -> str | None:
     """A lock that the run needs and another one holds."""
-    needed = (*request.locks, *request.domains)
-    return connection.execute(
-        select(locks.c.name).where(locks.c.name.in_(needed), locks.c.run_id != request.run_id).limit(1)
-    ).scalar()
+    held = _held_locks(connection)
+    return next(
+        (one for one in (*request.locks, *request.domains) if held.get(one, request.run_id) != request.run_id), None
+    )
 
 
 def claim(
@@ -150,12 +168,14 @@ def claim(
     guards: Sequence[LedgerGuard],
     host: Host,
     *,
+    standing: Sequence[LedgerGuard] = (),
     owner: str | None = None,
 ) -> int | Answer:
-    """Takes a queued run and its locks, or says which ledger guard forbids it and puts the run off.
+    """Takes a queued run and its locks, or says which ledger guard forbids it.
 
-    ``owner`` is the replica that had taken the run when it was looked at. Returns the fencing token that every later
-    write of this run has to show.
+    One of ``guards`` puts it off. One of ``standing`` sends it back to `PLANNING`, which has the patience for what may
+    last. ``owner`` is the replica that had taken the run when it was looked at. Returns the fencing token that every
+    later write of this run has to show.
 
     Raises:
         NotPossible: the run is not queued any more, or its approval is for another plan, has lapsed or was taken back.
@@ -167,7 +187,12 @@ def claim(
     if run.expires_at is not None and run.expires_at <= clock.now(connection):
         raise NotPossible(f"the approval of run {request.run_id} has lapsed")
     in_force(connection, run.preapproved_by or ())
-    refusal = first_refusal(judge(connection, request, guards, host))
+    answers = judge(connection, request, (*standing, *guards), host)
+    lasting = first_refusal(answers[: len(standing)])
+    if lasting is not None:
+        transition(connection, request.run_id, RunState.PLANNING, words=f"{lasting.guard}: {lasting.reason}")
+        return lasting
+    refusal = first_refusal(answers)
     if refusal is not None:
         held = _held(connection, request)
         words = f"{refusal.guard}: {refusal.reason}"
@@ -175,11 +200,8 @@ def claim(
         postpone(connection, request.run_id, seconds=seconds, words=words, waiting_for=held)
         return refusal
     now = clock.now(connection)
-    content = asdict(plan)
-    connection.execute(
-        _TAKE,
-        [{"name": lock, "run_id": request.run_id, "taken_at": now} for lock in (*request.locks, *request.domains)],
-    )
+    content = asdict(replace(plan, answers=(*plan.answers, *answers)))
+    _take(connection, request, now)
     for ordinal, step in enumerate(content["steps"], start=1):
         memory.later(connection, _STEPS, {"run_id": request.run_id, "ordinal": ordinal, **step})
     token = int(run.token) + 1

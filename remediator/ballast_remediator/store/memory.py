@@ -1,45 +1,68 @@
 """What one transaction remembers: so that it need not ask the database twice, and writes at its end what can wait."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Insert, event
+from sqlalchemy import Connection, Delete, Insert, Update
 
 _KEY: Final = "ballast"
 _LATER: Final = "later"
 
 
-def watch(engine: Engine) -> None:
-    """Makes every transaction of ``engine`` begin with an empty memory, and a savepoint that failed with it.
+def begin(connection: Connection) -> None:
+    """A transaction begins, or a part of it was rolled back: nothing is remembered, and nothing is left to be done.
 
+    Whoever begins one says so, and no listener: SQLAlchemy takes a sixth longer for each statement where any listens.
     What is left for `later` waits for whoever ends the transaction to `settle` it, which the writer does.
     """
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        connection.info[_KEY] = {}
-
-    @event.listens_for(engine, "rollback_savepoint")
-    def rollback(connection: Connection, _name: str, _context: None) -> None:
-        connection.info[_KEY] = {}
+    connection.info[_KEY] = {}
 
 
 def of(connection: Connection) -> dict[str, Any]:
-    """What the transaction under way has put there. Empty, and kept by nobody, where nobody watches."""
+    """What the transaction under way has put there. Empty, and kept by nobody, where nobody said `begin`."""
     found: dict[str, Any] = connection.info.get(_KEY, {})
     return found
 
 
-def later(connection: Connection, statement: Insert, row: Mapping[str, Any]) -> None:
-    """Inserts ``row`` when the transaction is settled, together with all others of that ``statement``.
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    row: Mapping[str, Any]
+    missed: Callable[[], Exception] | None
 
-    Raises `KeyError` where nobody watches: it would be lost.
+
+class _SomeMissed(Exception):
+    """Of several changes that were made together, at least one changed nothing: each has to be made alone."""
+
+
+def later(
+    connection: Connection,
+    statement: Insert | Update | Delete,
+    row: Mapping[str, Any],
+    *,
+    missed: Callable[[], Exception] | None = None,
+) -> None:
+    """Executes ``statement`` when the transaction is settled, in one call with all others that left the same one.
+
+    Statements follow each other as they were first left. With ``missed`` it has to change a row: where it changes none,
+    `settle` raises what that gives, or, where several were made together, what makes them be made one at a time. Until
+    then nobody sees the change, so leave nothing that others of the same transaction decide by.
+
+    Raises `KeyError` where nobody said `begin`: it would be lost.
     """
-    connection.info[_KEY].setdefault(_LATER, {}).setdefault(statement, []).append(row)
+    connection.info[_KEY].setdefault(_LATER, {}).setdefault(statement, []).append(_Waiting(row, missed))
 
 
 def settle(connection: Connection) -> None:
-    """Inserts now what was left for later: at the transaction's end, and for whoever reads it before."""
-    waiting: dict[Insert, list[Mapping[str, Any]]] = of(connection).pop(_LATER, {})
-    for statement, rows in waiting.items():
-        connection.execute(statement, rows)
+    """Does now what was left for later: at the transaction's end, and for whoever reads it before."""
+    left: dict[Insert | Update | Delete, list[_Waiting]] = of(connection).pop(_LATER, {})
+    for statement, waiting in left.items():
+        changed = connection.execute(statement, [one.row for one in waiting]).rowcount
+        _expect_all(waiting, changed)
+
+
+def _expect_all(waiting: Sequence[_Waiting], changed: int) -> None:
+    """Each of those that have to changes one row, as its statement says by its conditions."""
+    expected = [one.missed for one in waiting if one.missed is not None]
+    if expected and changed != len(expected):
+        raise expected[0]() if len(waiting) == 1 else _SomeMissed

@@ -8,6 +8,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, bindparam, insert, select
 
 from ballast_remediator.notice_kinds import NoticeKind
+from ballast_remediator.store import memory
 from ballast_remediator.store.schema import notices, runs, stops
 
 VERSION: Final = "1"
@@ -44,6 +45,7 @@ def put(
     wanted = _wanted(connection)
     if event not in wanted.kinds:
         return
+    memory.settle(connection)  # a notice tells the state that the entry is about
     subject = _subject(connection, run_id, data)
     notice_id = digest[:32]
     body = {

@@ -103,7 +103,10 @@ class Postgresql:
         self._writer = secrets.token_hex(8)
         self._tickets = itertools.count(1)
         self.reading = self.engine.execution_options(isolation_level="REPEATABLE READ")
-        memory.watch(self.engine)
+        self.looking = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    def begin_reading(self, connection: Connection) -> None:
+        """What it reads with begins one by itself."""
 
     def begin_writing(self, connection: Connection) -> str:
         number = next(self._tickets)

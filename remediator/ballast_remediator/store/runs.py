@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from sqlalchemy import Connection, Update, and_, bindparam, delete, exists, func, literal_column, select, true, update
+from sqlalchemy import Connection, and_, bindparam, delete, exists, func, literal_column, select, true, update
 
 from ballast_remediator.contract import (
     FINAL,
@@ -14,8 +14,9 @@ from ballast_remediator.contract import (
     Plan,
     RunState,
 )
-from ballast_remediator.store import clock, shadow
+from ballast_remediator.store import clock, memory, shadow
 from ballast_remediator.store.audit import append
+from ballast_remediator.store.records import StepRecord
 from ballast_remediator.store.schema import approvals, locks, preapprovals, runs, steps
 
 ENGINE: Final = "engine"
@@ -75,40 +76,28 @@ def transition(
     Raises:
         NotPossible: the table has no such transition, or there is no such run.
     """
-    _move(connection, _MOVE[to], {"run_id_": run_id}, to, words=words, actor=actor, data=data, changes=changes)
+    values = {**_moved(connection, to, words), **changes, "run_id_": run_id}
+    if not connection.execute(_MOVE[to], values).rowcount:  # one statement looks whether it may be moved, and moves it
+        raise _impossible(connection, run_id, to)
+    _leave(connection, run_id, to)
+    append(connection, run_id=run_id, event=to, actor=actor, words=words, data=data)
 
 
-def _move(
-    connection: Connection,
-    statement: Update,
-    which: Mapping[str, object],
-    to: RunState,
-    *,
-    words: str,
-    actor: str = ENGINE,
-    data: Mapping[str, Any] | None = None,
-    changes: Mapping[str, object],
-) -> None:
-    """One statement looks whether the run may be moved, and moves it. Raises `NotPossible`."""
-    run_id = str(which["run_id_"])
+def _moved(connection: Connection, to: RunState, words: str) -> Mapping[str, object]:
+    """What changes with a run's state."""
     now = clock.now(connection)
-    values: dict[str, object] = {
-        "state": to,
-        "reason": words,
-        "updated_at": now,
-        "due_at": now,
-        "waiting_for": None,
-        **changes,
-    }
+    values = {"state": to, "reason": words, "updated_at": now, "due_at": now, "waiting_for": None}
     if to in FINAL:
         values |= {"finished_at": now, "owner": None}
     if to is RunState.PLANNING:
         values["planning_since"] = now
-    if not connection.execute(statement, {**values, **which}).rowcount:
-        raise _impossible(connection, run_id, to)
-    if to in FINAL and to is not RunState.OUTCOME_UNKNOWN:  # what it began may still go on: `resolve` frees them
+    return values
+
+
+def _leave(connection: Connection, run_id: str, to: RunState) -> None:
+    """A run that has ended holds nothing any more, but where what it began may still go on: `resolve` frees that."""
+    if to in FINAL and to is not RunState.OUTCOME_UNKNOWN:
         free_locks(connection, run_id)
-    append(connection, run_id=run_id, event=to, actor=actor, words=words, data=data)
 
 
 def _impossible(connection: Connection, run_id: str, to: RunState) -> NotPossible:
@@ -257,14 +246,12 @@ _STEP: Final = and_(steps.c.run_id == bindparam("run_id_"), steps.c.ordinal == b
 _INTEND: Final = (
     update(steps)
     .where(_STEP)
-    .values(intended_at=func.coalesce(steps.c.intended_at, bindparam("now_")), attempts=steps.c.attempts + 1)
-    .returning(steps.c.words, steps.c.attempts, steps.c.kind, steps.c.target)
+    .values(intended_at=func.coalesce(steps.c.intended_at, bindparam("now_")), attempts=bindparam("attempt_"))
 )
 _CHECKPOINT: Final = (
     update(steps)
     .where(_STEP)
     .values(done_at=bindparam("now_"), result=bindparam("words_"), facts=bindparam("facts_", type_=steps.c.facts.type))
-    .returning(steps.c.kind, steps.c.target)
 )
 
 
@@ -284,38 +271,39 @@ def _taken_over(run_id: str) -> Fenced:
     return Fenced(f"run {run_id} was taken over")
 
 
-def intend(connection: Connection, run_id: str, token: int, ordinal: int) -> int:
-    """Writes down that a step's act begins, before it does. Returns which attempt this is, from 1. Raises `Fenced`."""
-    this = {"run_id_": run_id, "token_": token, "ordinal_": ordinal, "now_": clock.now(connection)}
-    step = connection.execute(_INTEND, this).one_or_none()
-    if step is None:
-        raise _taken_over(run_id)
+def intend(connection: Connection, run_id: str, token: int, step: StepRecord) -> None:
+    """Writes down that another attempt of a step's act begins, before it does. Raises `Fenced` when it is settled."""
+    attempt = step.attempts + 1
+    this = {"run_id_": run_id, "token_": token, "ordinal_": step.ordinal, "now_": clock.now(connection)}
+    memory.later(connection, _INTEND, {**this, "attempt_": attempt}, missed=lambda: _taken_over(run_id))
     append(
         connection,
         run_id=run_id,
         event="step_started",
         actor=ENGINE,
-        words=step.words,
-        data={"ordinal": ordinal, "kind": step.kind, "target": step.target, "attempt": step.attempts, "token": token},
+        words=step.spec.words,
+        data={**_named(step, token), "attempt": attempt},
     )
-    return int(step.attempts)
 
 
-def checkpoint(connection: Connection, run_id: str, token: int, ordinal: int, done: Done) -> None:
-    """Writes down that a step is done. Raises `Fenced`."""
+def checkpoint(connection: Connection, run_id: str, token: int, step: StepRecord, done: Done) -> None:
+    """Writes down that a step is done. Raises `Fenced` when it is settled."""
     facts = dict(done.facts)
-    this = {"run_id_": run_id, "token_": token, "ordinal_": ordinal, "now_": clock.now(connection)}
-    step = connection.execute(_CHECKPOINT, {**this, "words_": done.words, "facts_": facts}).one_or_none()
-    if step is None:
-        raise _taken_over(run_id)
+    this = {"run_id_": run_id, "token_": token, "ordinal_": step.ordinal, "now_": clock.now(connection)}
+    values = {**this, "words_": done.words, "facts_": facts}
+    memory.later(connection, _CHECKPOINT, values, missed=lambda: _taken_over(run_id))
     append(
         connection,
         run_id=run_id,
         event="step_done",
         actor=ENGINE,
         words=done.words,
-        data={"ordinal": ordinal, "kind": step.kind, "target": step.target, "token": token, "facts": facts},
+        data={**_named(step, token), "facts": facts},
     )
+
+
+def _named(step: StepRecord, token: int) -> Mapping[str, Any]:
+    return {"ordinal": step.ordinal, "kind": step.spec.kind, "target": step.spec.target, "token": token}
 
 
 def note(connection: Connection, run_id: str, token: int, words: str) -> None:
@@ -325,19 +313,23 @@ def note(connection: Connection, run_id: str, token: int, words: str) -> None:
 
 
 def advance(connection: Connection, run_id: str, token: int, to: RunState, words: str) -> None:
-    """`transition` for the owner of a run that executes. Raises `Fenced`, or `NotPossible`."""
-    which = {"run_id_": run_id, "token_": token}
-    try:
-        _move(connection, _MOVE_OWN[to], which, to, words=words, changes={})
-    except NotPossible:
-        own(connection, run_id, token)
-        raise
+    """`transition` for the owner of a run that executes. Raises `Fenced`, or `NotPossible`, when it is settled."""
+
+    def missed() -> Exception:
+        if connection.execute(_TOKEN, {"run_id_": run_id}).scalar() != token:
+            return _taken_over(run_id)
+        return _impossible(connection, run_id, to)
+
+    values = _moved(connection, to, words)
+    memory.later(connection, _MOVE_OWN[to], {**values, "run_id_": run_id, "token_": token}, missed=missed)
+    _leave(connection, run_id, to)
+    append(connection, run_id=run_id, event=to, actor=ENGINE, words=words)
 
 
 def free_locks(connection: Connection, run_id: str) -> None:
-    """What the run held may be taken by others: those that have waited longest for it look again now."""
-    connection.execute(_WAKE, {"run_id_": run_id, "due_at": clock.now(connection), "waiting_for": None})
-    connection.execute(_FREE, {"run_id_": run_id})
+    """What the run held may be taken by others: those that have waited longest for it look again then."""
+    memory.later(connection, _WAKE, {"run_id_": run_id, "due_at": clock.now(connection), "waiting_for": None})
+    memory.later(connection, _FREE, {"run_id_": run_id})
 
 
 def own(connection: Connection, run_id: str, token: int) -> None:

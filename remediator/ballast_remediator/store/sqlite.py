@@ -8,7 +8,6 @@ from typing import Any, Final
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
-from ballast_remediator.store import memory
 from ballast_remediator.store.clock import OPTION
 from ballast_remediator.store.places import SqliteFile
 from ballast_remediator.store.writer import StoreUnavailable
@@ -35,8 +34,7 @@ class Sqlite:
             connect_args={"timeout": BUSY_SECONDS, "isolation_level": None},
             execution_options={OPTION: lambda _: place.clock()},
         )
-        self.reading = self.engine
-        memory.watch(self.engine)
+        self.reading = self.looking = self.engine
 
         @event.listens_for(self.engine, "connect")
         def settings(connection: Any, _: object) -> None:  # noqa: ANN401 - the driver's own connection
@@ -44,20 +42,21 @@ class Sqlite:
             for pragma in ("journal_mode=WAL", f"synchronous={'FULL' if place.durable else 'OFF'}", "foreign_keys=ON"):
                 connection.execute(f"PRAGMA {pragma}")
 
-        @event.listens_for(self.engine, "begin")
-        def begin(connection: Connection) -> None:
-            # The driver leaves transactions to us (isolation_level None). Only the writer thread writes, so a
-            # deferred begin can never fail half-way for want of the write lock.
-            connection.exec_driver_sql("BEGIN")
+    def begin_reading(self, connection: Connection) -> None:
+        # The driver leaves transactions to us (isolation_level None). Only the writer thread writes, so a deferred
+        # begin can never fail half-way for want of the write lock.
+        connection.exec_driver_sql("BEGIN")
 
     def begin_writing(self, connection: Connection) -> None:
         """SQLite has one writer, and whether it committed is never in doubt: that process is this one."""
+        self.begin_reading(connection)
 
     def committed(self, ticket: str) -> bool:
         raise AssertionError("never in doubt", ticket)
 
     def begin_migrating(self, connection: Connection) -> None:
         """The file's lock keeps others out."""
+        self.begin_reading(connection)
 
     def mistaken(self, error: SQLAlchemyError) -> bool:
         """It is waited for in no case."""

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 from ballast_remediator.contract import EXECUTING, RunState, Stop, StopKind, Target
 from ballast_remediator.store import clock, memory, runs
 from ballast_remediator.store.audit import append
+from ballast_remediator.store.records import StepRecord
 from ballast_remediator.store.runs import NotPossible, transition
 from ballast_remediator.store.schema import runs as runs_table
 from ballast_remediator.store.schema import stops
@@ -44,15 +45,15 @@ def _not_lifted(connection: Connection) -> tuple[Stop, ...]:
     return found
 
 
-def intend(
-    connection: Connection, run_id: str, token: int, ordinal: int, *, target: Target
-) -> tuple[int, tuple[Stop, ...]]:
+def intend(connection: Connection, run_id: str, token: int, step: StepRecord, *, target: Target) -> tuple[Stop, ...]:
     """As `runs.intend`, unless a kill switch covers the target: then nothing is written, and those are returned.
 
     In one transaction: who sets one is answered before the step is intended, or after.
     """
     found = tuple(stop for stop in in_force(connection) if stop.kind is StopKind.KILL_SWITCH and stop.covers(target))
-    return (0, found) if found else (runs.intend(connection, run_id, token, ordinal), ())
+    if not found:
+        runs.intend(connection, run_id, token, step)
+    return found
 
 
 def put(

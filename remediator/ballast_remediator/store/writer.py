@@ -10,11 +10,12 @@ until it tells: nobody is told of a failure that was none.
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import structlog
 from sqlalchemy import Connection
@@ -33,10 +34,14 @@ from ballast_remediator.store.backend import Backend
 R = TypeVar("R")
 T = TypeVar("T")
 Operation = Callable[[Connection], R]
-Together = Callable[[Connection, Sequence[T]], None]
+Together = Callable[[Connection, Sequence[T]], Sequence[R]]
+"""Gives one value for each item, in their order. Raises where it cannot be done for all: then each is done alone."""
 
 GROUP: Final = 256
 """Writes per transaction at most, so that the first of them does not wait for the last for long."""
+GATHER: Final = 0.002
+"""Seconds for which a group waits, at most, for as many writes as the last one had: who was answered asks again. Each
+transaction costs more than many writes in it."""
 ASK_AGAIN: Final = 0.5
 """Seconds between two questions to the server whether it committed."""
 
@@ -64,8 +69,53 @@ class _Waiting:
 
     alone: Operation[Any]
     future: Future[Any]
-    shared: Together[Any] | None = None
+    shared: Together[Any, Any] | None = None
     item: Any = None
+
+
+class Submitted(Generic[R]):
+    """A write that was handed over, for whoever waits for its end: with a thread (`result`), or told (`on_end`)."""
+
+    def __init__(self, future: Future[R], patience: float, told: Callable[[str], None]) -> None:
+        """``told`` is given the words of a failure that no commit has caused."""
+        self.patience = patience
+        """Seconds after which `lose_patience` is due, and so long again after it."""
+        self._future = future
+        self._told = told
+        self._begun = False
+
+    def on_end(self, tell: Callable[[], None]) -> None:
+        """Calls ``tell``, in whichever thread, once it has ended; at once if it has."""
+        self._future.add_done_callback(lambda _: tell())
+
+    def lose_patience(self) -> None:
+        """It has not ended within `patience`: it is withdrawn, or has as long again if its turn has come.
+
+        Raises:
+            Undecided: it had as long again; it may still be committed.
+            StoreUnavailable: it is withdrawn.
+        """
+        if self._begun:
+            words = f"no commit within {self.patience:g} s, though it may still come: the disk is slow or stuck"
+            self._told(words)
+            raise Undecided(words, self.result)
+        if self._future.cancel():
+            words = f"not written: its turn did not come within {self.patience:g} s; the disk is slow or stuck"
+            self._told(words)
+            raise StoreUnavailable(words)
+        self._begun = True
+
+    def result(self) -> R:
+        """Waits for its value.
+
+        Raises:
+            Undecided: its turn came and it has not ended; it may still be committed.
+            StoreUnavailable: it was not committed and will not be.
+            Exception: whatever the operation raised; its own writes are rolled back.
+        """
+        while not _ended(self._future, self.patience):
+            self.lose_patience()
+        return self._future.result()
 
 
 class _Lost(Exception):
@@ -91,37 +141,29 @@ class Writer:
     def write(self, operation: Operation[R], *, timeout: float) -> R:
         """Runs ``operation(connection)`` in a transaction; returns its value once that is committed.
 
-        Takes at most twice ``timeout`` seconds: once for its turn to come, once more to end if it has come.
-
-        Raises:
-            Undecided: its turn came and it has not ended; it may still be committed.
-            StoreUnavailable: it was not committed and will not be.
-            Exception: whatever ``operation`` raised; its own writes are rolled back.
+        Takes at most twice ``timeout`` seconds: once for its turn to come, once more to end if it has come. Raises as
+        `Submitted.result` does.
         """
         future: Future[R] = Future()
-        return self._wait(_Waiting(operation, future), future, timeout)
+        return self._put(_Waiting(operation, future), future, timeout).result()
 
-    def write_together(self, operation: Together[T], item: T, *, timeout: float) -> None:
-        """As `write`; ``operation(connection, items)`` is called once for the items of all in a group who share it."""
-        future: Future[None] = Future()
-        self._wait(
-            _Waiting(lambda connection: operation(connection, (item,)), future, operation, item), future, timeout
-        )
+    def submit(self, operation: Together[T, R], item: T, *, timeout: float) -> Submitted[R]:
+        """As `write`, without waiting; ``operation(connection, items)`` is called for all in a group who share it.
 
-    def _wait(self, waiting: _Waiting, future: Future[R], timeout: float) -> R:
+        Raises `StoreUnavailable` where it is closed.
+        """
+        future: Future[R] = Future()
+        alone = _Waiting(lambda connection: operation(connection, (item,))[0], future, operation, item)
+        return self._put(alone, future, timeout)
+
+    def _put(self, waiting: _Waiting, future: Future[R], timeout: float) -> Submitted[R]:
         if self._closed.is_set():
             raise StoreUnavailable("the store is closed")
         self._queue.put(waiting)
-        if not _ended(future, timeout) and future.cancel():
-            self._problem = f"not written: its turn did not come within {timeout:g} s; the disk is slow or stuck"
-            raise StoreUnavailable(self._problem)
-        return self._outcome(future, timeout)
+        return Submitted(future, timeout, self._trouble)
 
-    def _outcome(self, future: Future[R], timeout: float) -> R:
-        if not _ended(future, timeout):
-            self._problem = f"no commit within {timeout:g} s, though it may still come: the disk is slow or stuck"
-            raise Undecided(self._problem, lambda: self._outcome(future, timeout))
-        return future.result()
+    def _trouble(self, words: str) -> None:
+        self._problem = words
 
     def problem(self) -> str | None:
         """Why the last write failed, or does not end; None once another one was committed."""
@@ -134,18 +176,30 @@ class Writer:
         self._thread.join(within)
 
     def _run(self) -> None:
+        several = 1
         while (first := self._queue.get()) is not None:
-            group = [first]
-            while len(group) < GROUP and not self._queue.empty():
-                following = self._queue.get()
-                if following is None:
-                    self._queue.put(None)
-                    break
-                group.append(following)
+            group = self._gathered(first, several)
+            several = len(group)
             # From here on nobody can withdraw a write: whoever waits for it has to wait for its outcome.
             begun = [waiting for waiting in group if waiting.future.set_running_or_notify_cancel()]
             if begun:
                 self._commit(begun)
+
+    def _gathered(self, first: _Waiting, several: int) -> Sequence[_Waiting]:
+        """``first`` and all that wait already; and for a moment those that come, until there are ``several``."""
+        group = [first]
+        until = time.monotonic() + GATHER
+        while len(group) < GROUP:
+            left = until - time.monotonic() if len(group) < several else 0.0
+            try:
+                following = self._queue.get(timeout=left) if left > 0.0 else self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if following is None:
+                self._queue.put(None)
+                break
+            group.append(following)
+        return group
 
     def _commit(self, group: Sequence[_Waiting]) -> None:
         try:
@@ -179,6 +233,7 @@ class Writer:
         answers: Sequence[Callable[[], None]] | None = None
         try:
             with self._backend.engine.begin() as connection:
+                memory.begin(connection)
                 ticket = self._backend.begin_writing(connection)
                 answers = attempt(connection, group)
         except DBAPIError as error:
@@ -214,19 +269,19 @@ _Attempt = Callable[[Connection, Sequence[_Waiting]], Sequence[Callable[[], None
 
 def _bare(connection: Connection, group: Sequence[_Waiting]) -> Sequence[Callable[[], None]]:
     """All of them as they came; those that share a call in one, where the first of them stands."""
-    items: dict[Together[Any], list[Any]] = {}
+    sharing: dict[Together[Any, Any], list[_Waiting]] = {}
     for waiting in group:
         if waiting.shared is not None:
-            items.setdefault(waiting.shared, []).append(waiting.item)
+            sharing.setdefault(waiting.shared, []).append(waiting)
     answers: list[Callable[[], None]] = []
     try:
         for waiting in group:
-            value = None
             if waiting.shared is None:
-                value = waiting.alone(connection)
-            elif waiting.shared in items:
-                waiting.shared(connection, items.pop(waiting.shared))
-            answers.append(_giving(waiting.future, value))
+                answers.append(_giving(waiting.future, waiting.alone(connection)))
+            elif waiting.shared in sharing:
+                several = sharing.pop(waiting.shared)
+                values = waiting.shared(connection, [one.item for one in several])
+                answers += [_giving(one.future, value) for one, value in zip(several, values, strict=True)]
         # Now, and not in the commit: a row that cannot be inserted is its operation's mistake, and not the store's.
         memory.settle(connection)
     except Exception as error:
@@ -249,6 +304,7 @@ def _in_savepoint(connection: Connection, waiting: _Waiting) -> Callable[[], Non
         if _is_of_the_store(error):
             raise  # nobody in the group is served
         savepoint.rollback()
+        memory.begin(connection)
         failure = error
         return lambda: waiting.future.set_exception(failure)
     savepoint.commit()

@@ -58,6 +58,9 @@ class MortalStore:
     def read(self, *args: Any, **kwargs: Any) -> Any:
         return self._store.read(*args, **kwargs)
 
+    def look(self, *args: Any, **kwargs: Any) -> Any:
+        return self._store.look(*args, **kwargs)
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:

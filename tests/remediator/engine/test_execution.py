@@ -25,6 +25,7 @@ from ballast_remediator.store.schema import locks
 from ballast_remediator.store.writer import StoreUnavailable
 from kube_ballast.clients.errors import Timeout
 from tests.remediator.engine.desk import Desk, Recording, SeenWorld, say
+from tests.remediator.store.rows import step_of
 from tests.waiting import eventually
 
 S = RunState
@@ -55,6 +56,11 @@ class Flaky(Store):
         if self.refuse(getattr(operation, "__name__", "")):
             raise StoreUnavailable("disk full")
         return super().read(operation, *args, **kwargs)
+
+    def look(self, operation: Any, /, *args: Any, **kwargs: Any) -> Any:
+        if self.refuse(getattr(operation, "__name__", "")):
+            raise StoreUnavailable("disk full")
+        return super().look(operation, *args, **kwargs)
 
 
 @contextmanager
@@ -252,9 +258,10 @@ def test_who_lost_the_run_may_not_write_any_more(desk: Desk) -> None:
     left = desk.run()
     assert left.state is S.RUNNING
     assert [step.done_at is not None for step in desk.store.read(reading.steps_of, run.id)] == [True, False, False]
+    second = step_of(desk.store, run.id, 2)
     for operation, arguments in (
-        (runs.intend, (2,)),
-        (runs.checkpoint, (2, execution.Done("a lie"))),
+        (runs.intend, (second,)),
+        (runs.checkpoint, (second, execution.Done("a lie"))),
         (runs.note, ("a lie",)),
         (runs.advance, (S.FAILED, "a lie")),
     ):
@@ -268,7 +275,7 @@ def test_who_lost_the_run_may_not_write_any_more(desk: Desk) -> None:
 
 def test_a_runbook_that_is_gone_after_a_restart(store: Store) -> None:
     run, token = Desk(store).claimed()
-    store.write(runs.intend, run.id, token, 1)
+    store.write(runs.intend, run.id, token, step_of(store, run.id))
     other = Desk(store, Recording(name="other"))
     other.turn()
     ended = other.run()

@@ -202,6 +202,10 @@ class Outage:
         self._perhaps_refuse(operation)
         return self._store.read(operation, *args, **kwargs)
 
+    def look(self, operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        self._perhaps_refuse(operation)
+        return self._store.look(operation, *args, **kwargs)
+
     def write(self, operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         self._perhaps_refuse(operation)
         return self._store.write(operation, *args, **kwargs)

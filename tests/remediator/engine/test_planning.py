@@ -121,25 +121,34 @@ def test_a_runbook_that_raises_fails_and_the_engine_lives(store: Store, part: st
 
 
 def test_a_ledger_guard_that_raises_forbids(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    desk.receive()
-    desk.until(S.QUEUED)
     monkeypatch.setattr(judging, "LEDGER_GUARDS", (raising(KeyError("ledger")),))
-    run = desk.until(*FINAL)
+    run = desk.answer()
     assert run.state is S.SUPPRESSED
     assert run.reason == "guard_failed: a guard could not answer: KeyError('ledger')"
     assert desk.runbook.effects == []
 
 
-def test_a_ledger_guard_that_raises_in_the_claim_forbids(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planning, "LEDGER_GUARDS", (raising(KeyError("ledger")),))
+@pytest.mark.parametrize(("guards", "state"), [("STANDING_GUARDS", S.PLANNING), ("LOCK_GUARDS", S.QUEUED)])
+def test_a_ledger_guard_that_raises_in_the_claim_forbids(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, guards: str, state: RunState
+) -> None:
+    monkeypatch.setattr(planning, guards, (raising(KeyError("ledger")),))
     desk.receive()
     desk.until(S.QUEUED)
     desk.turn()
     assert (desk.run().state, desk.run().reason) == (
-        S.QUEUED,
+        state,
         "guard_failed: a guard could not answer: KeyError('ledger')",
     )
     assert desk.runbook.effects == []
+
+
+def test_a_claim_keeps_what_the_ledgers_guards_answered(desk: Desk) -> None:
+    plan = desk.answer().plan
+    assert plan is not None
+    told = [answer["guard"] for answer in plan["answers"]]
+    assert {"alert_is_true_now", "kill_switch_is_off", "evidence_is_fresh", "lock_is_free"} <= set(told)
+    assert len(told) == len(set(told)), "each is asked once where its answer holds"
 
 
 def test_a_risk_turns_auto_into_ask(store: Store) -> None:

@@ -202,10 +202,10 @@ class Replicas(RuleBasedStateMachine):
             self.store.write(runs.advance, work.run.id, work.token, to, "")
             return to is RunState.VERIFYING
         if self.acts[work.run.id, step.ordinal]:  # the world shows it
-            self.store.write(runs.checkpoint, work.run.id, work.token, step.ordinal, Done("it is there"))
+            self.store.write(runs.checkpoint, work.run.id, work.token, step, Done("it is there"))
             work.intended = False
         elif not work.intended:
-            self.store.write(runs.intend, work.run.id, work.token, step.ordinal)
+            self.store.write(runs.intend, work.run.id, work.token, step)
             work.intended = True
         elif work.assured():
             self.acts[work.run.id, step.ordinal] += 1

@@ -13,6 +13,7 @@ from ballast_remediator.store.database import Store
 from tests.remediator.chain import payload
 from tests.remediator.engine.desk import Desk, Recording, alert, say, settings
 from tests.remediator.standing import policy
+from tests.remediator.store.rows import step_of
 
 S = RunState
 
@@ -122,7 +123,7 @@ def test_a_kill_switch_that_is_set_while_a_step_waits_ends_it_before_its_effect(
 def test_a_run_that_nobody_reviewed_any_more_can_be_ended_by_the_kill_switch(store: Store) -> None:
     desk = Desk(store)
     run, token = desk.claimed()
-    store.write(runs.intend, run.id, token, 1)
+    store.write(runs.intend, run.id, token, step_of(store, run.id))
     store.write(stops.put, StopKind.KILL_SWITCH, person="ben", reason="stop it")
     ended = Desk(store, desk.runbook, reviewed={"recording": "0" * 64}).until(*FINAL)
     assert ended.state is S.OUTCOME_UNKNOWN

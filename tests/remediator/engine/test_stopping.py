@@ -5,7 +5,7 @@ import time
 from ballast_remediator.contract import RunState
 from ballast_remediator.store import reading, runs
 from tests.remediator.engine.desk import Desk, Recording, say
-from tests.remediator.store.rows import put_into
+from tests.remediator.store.rows import put_into, step_of
 
 
 def test_nothing_begins_after_the_stop_and_the_next_process_goes_on(desk: Desk) -> None:
@@ -27,7 +27,7 @@ def test_nothing_begins_after_the_stop_and_the_next_process_goes_on(desk: Desk) 
 
 def test_a_run_is_not_taken_over_by_a_runbook_that_nobody_reviewed(desk: Desk) -> None:
     run, token = desk.claimed()
-    desk.store.write(runs.intend, run.id, token, 1)
+    desk.store.write(runs.intend, run.id, token, step_of(desk.store, run.id))
     changed = Desk(desk.store, desk.runbook, reviewed={"recording": "0" * 64})
 
     for _ in range(2):

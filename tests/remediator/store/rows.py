@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from ballast_remediator.contract import FINAL, Alert, Answer, Mode, Plan, RunState, StepSpec, Target, Verdict
 from ballast_remediator.store import inbox, reading, runs
 from ballast_remediator.store.database import Store
-from ballast_remediator.store.records import Run
+from ballast_remediator.store.records import Run, StepRecord
 from ballast_remediator.store.schema import audit, locks
 from ballast_remediator.store.schema import runs as table
 from tests.remediator.standing import NO_BRAKE
@@ -62,6 +62,10 @@ def hold(store: Store, run: Run, *names: str) -> None:
 
 def held(store: Store) -> dict[str, str]:
     return {row.name: row.run_id for row in store.read(lambda c: c.execute(select(locks)).all())}
+
+
+def step_of(store: Store, run_id: str, ordinal: int = 1) -> StepRecord:
+    return store.read(reading.steps_of, run_id)[ordinal - 1]
 
 
 def planned(store: Store, run: Run, plan: Plan = PLAN, *, to: RunState = RunState.AWAITING_APPROVAL) -> Run:

@@ -121,7 +121,7 @@ def test_a_commit_that_hangs_is_waited_for_and_not_sent_again(own: Postgresql, m
             store._writer.write(lambda c: inbox.accept(c, [inbox.Arrival(b"late", "test")]), timeout=own_timeout)
         assert "it may still come" in (store.problem() or "")
         release.set()
-        eventually(lambda: undecided.value.outcome() is None, within=20.0, retry=Undecided)
+        eventually(lambda: undecided.value.outcome() == [None], within=20.0, retry=Undecided)
         assert bodies(store) == [b"late"]
 
 

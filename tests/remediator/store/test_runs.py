@@ -1,8 +1,12 @@
 """What a claim, an approval and an owner may do, each in one transaction."""
 
 import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from ballast_remediator.contract import Answer, ClaimRequest, Done, RunState, Verdict
 from ballast_remediator.engine.judging import LEDGER_GUARDS, LOCK_GUARDS
@@ -11,7 +15,8 @@ from ballast_remediator.store.database import Store
 from ballast_remediator.store.ledger import Host
 from ballast_remediator.store.records import Run
 from tests.remediator.guards import book
-from tests.remediator.store.rows import PLAN, RISKY, again, entries, events, held, opened, planned, put_into
+from tests.remediator.store.grouping import together
+from tests.remediator.store.rows import PLAN, RISKY, again, entries, events, held, opened, planned, put_into, step_of
 
 S = RunState
 FRESH = 1e18
@@ -39,6 +44,13 @@ def queued(store: Store) -> Run:
 
 def claim(store: Store, run: Run) -> int:
     token = store.write(ledger.claim, request(run), PLAN, ALL, Host())
+    assert isinstance(token, int)
+    return token
+
+
+def claim_alone(store: Store, run: Run) -> int:
+    """Beside others: it holds no lock but its target's."""
+    token = store.write(ledger.claim, replace(request(run), locks=(f"here/{run.target.name}",)), PLAN, ALL, Host())
     assert isinstance(token, int)
     return token
 
@@ -130,10 +142,11 @@ def test_whoever_lost_a_run_writes_nothing(store: Store) -> None:
     old = claim(store, run)
     new = store.write(runs.take_over, run.id)
     assert new == old + 1
+    step = step_of(store, run.id)
     written = entries(store)
     for operation, arguments in (
-        (runs.intend, (1,)),
-        (runs.checkpoint, (1, Done("a lie"))),
+        (runs.intend, (step,)),
+        (runs.checkpoint, (step, Done("a lie"))),
         (runs.note, ("a lie",)),
         (runs.advance, (S.FAILED, "a lie")),
     ):
@@ -141,10 +154,10 @@ def test_whoever_lost_a_run_writes_nothing(store: Store) -> None:
             store.write(operation, run.id, old, *arguments)
     assert entries(store) == written
     assert again(store, run).state is S.RUNNING
-    assert store.write(runs.intend, run.id, new, 1) == 1
-    assert store.write(runs.intend, run.id, new, 1) == 2
-    store.write(runs.checkpoint, run.id, new, 1, Done("did a", {"size": 2}))
-    step = store.read(reading.steps_of, run.id)[0]
+    for _ in range(2):
+        store.write(runs.intend, run.id, new, step_of(store, run.id))
+    store.write(runs.checkpoint, run.id, new, step, Done("did a", {"size": 2}))
+    step = step_of(store, run.id)
     assert (step.attempts, step.result, step.facts) == (2, "did a", {"size": 2})
     assert events(store, run)[-4:] == ["taken_over", "step_started", "step_started", "step_done"]
 
@@ -218,3 +231,42 @@ def test_whoever_frees_a_lock_wakes_those_that_wait_for_it(store: Store) -> None
     store.write(runs.advance, first.id, token, S.FAILED, "done")
     woken = [run.id for run in store.read(reading.due, replica=None, furthest=60.0, limit=9)]
     assert sorted(woken) == sorted(one.id for one in others[: runs.WOKEN])
+
+
+def test_who_was_fenced_spoils_the_commit_of_nobody_else(store: Store) -> None:
+    mine, lost, other = (queued(store) for _ in range(3))
+    tokens = [claim_alone(store, run) for run in (mine, lost, other)]
+    store.write(runs.take_over, lost.id)
+
+    def writes(run: Run, token: int) -> list[Callable[[], object]]:
+        step = step_of(store, run.id)
+        return [
+            lambda: store.write(runs.intend, run.id, token, step),
+            lambda: store.write(runs.checkpoint, run.id, token, step, Done("did a")),
+            lambda: store.write(runs.advance, run.id, token, S.VERIFYING, "looking"),
+        ]
+
+    calls = [call for run, token in zip((mine, lost, other), tokens, strict=True) for call in writes(run, token)]
+    outcomes = together(store, *calls)
+    assert [type(one) for one in outcomes] == [*[type(None)] * 3, *[runs.Fenced] * 3, *[type(None)] * 3]
+    assert [again(store, run).state for run in (mine, lost, other)] == [S.VERIFYING, S.RUNNING, S.VERIFYING]
+    assert [step_of(store, run.id).done_at is not None for run in (mine, lost, other)] == [True, False, True]
+    assert events(store, lost)[-1] == "taken_over"
+
+
+def test_runs_that_go_on_at_the_same_time_share_their_statements(store: Store) -> None:
+    several = [queued(store) for _ in range(5)]
+    steps = [(run, claim_alone(store, run), step_of(store, run.id)) for run in several]
+    executed: list[str] = []
+
+    def hear(*of: Any) -> None:
+        executed.append(of[2].split()[0])
+
+    event.listen(store._engine, "before_cursor_execute", hear)
+    try:
+        intend = [lambda one=one: store.write(runs.intend, one[0].id, one[1], one[2]) for one in steps]
+        assert together(store, *intend) == [None] * 5
+    finally:
+        event.remove(store._engine, "before_cursor_execute", hear)
+    assert executed.count("UPDATE") == 1
+    assert [step_of(store, run.id).attempts for run in several] == [1] * 5
