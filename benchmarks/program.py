@@ -15,6 +15,7 @@ from ballast_remediator.policy import Policy, PolicyFile
 from ballast_remediator.runbooks.lock import digest
 from ballast_remediator.store.database import Store
 from ballast_remediator.web.admission import admission, refusal
+from ballast_remediator.web.ingest import QUICK
 from kube_ballast import wsgi
 
 
@@ -50,7 +51,7 @@ def assembled(
         store.close()
 
     admit = admission(app, body_bytes=config.limits.body_bytes)
-    return wsgi.Service(app.wsgi_app, admit, stop, admit_is_quick=True, refused=refusal(app))
+    return wsgi.Service(app.wsgi_app, admit, stop, admit_is_quick=True, refused=refusal(app), quick=QUICK)
 
 
 def family(pid: int) -> tuple[int, ...]:

@@ -10,6 +10,9 @@ each and end after ``HEADER_SECONDS``. Two things it leaves to us (granian 2.8.7
   interface (RSGI), reads the whole body under a deadline and a size limit while no thread waits for it, and only then
   gives the request to the WSGI application in a thread.
 
+A path that is ``Service.quick`` takes no thread at all: the application is called where requests arrive, and may say
+that its answer waits for something (`answer_after`), such as a commit, which then holds nobody up.
+
 On SIGTERM the worker goes on for ``Service.drain_seconds``: whoever routes requests here needs a while to see that it
 is not ready any more. Then it accepts no connections, ends the requests that it has, and stops.
 
@@ -31,6 +34,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
@@ -52,6 +56,8 @@ _RETRY_SECONDS = 5
 _STOP_SECONDS = 10
 _PROBE_THREADS = 4
 _PR_SET_PDEATHSIG = 1
+_LATER = "ballast.later"
+"""The environ's entry for what the answer waits for: there, and None, where the server can wait for it."""
 
 Environ = dict[str, Any]
 R = TypeVar("R")
@@ -90,6 +96,43 @@ def _in_words(_environ: Environ, status: HTTPStatus, reason: str) -> Answer:
     return Answer.text(status, reason)
 
 
+class Pending(Protocol):
+    """What an answer may wait for, such as a write."""
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which `lose_patience` is called."""
+
+    def on_end(self, tell: Callable[[], None]) -> None:
+        """Calls ``tell``, in whichever thread, once it has ended."""
+
+    def lose_patience(self) -> None:
+        """It has taken `patience` seconds. Returns when it has as long again, and raises what it comes to when not."""
+
+    def result(self) -> object:
+        """Waits for the end. Raises what it came to."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Later:
+    pending: Pending
+    end: Callable[[Exception | None], Answer | None]
+
+
+def answer_after(environ: Environ, pending: Pending, end: Callable[[Exception | None], Answer | None]) -> None:
+    """The answer to this request is sent when ``pending`` has ended well, and without a thread that waits for it.
+
+    ``end`` is called then with what ``pending`` raised, or None, and gives the answer that is sent instead, or None.
+    It must take microseconds. Where the server cannot do that, as for a path that is not quick, this waits itself, and
+    raises what ``pending`` raises without calling ``end``.
+    """
+    if _LATER in environ:
+        environ[_LATER] = _Later(pending, end)
+    else:
+        pending.result()
+        end(None)
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """What a worker serves.
@@ -99,6 +142,7 @@ class Service:
     says so by ``admit_is_quick`` and saves a request the way to a thread and back; a password hash must not.
     ``refused`` gives the answer to a body that was admitted but is too large (413) or comes too late (503), with the
     reason in words; the connection's end and when to come back are added to it. It must take microseconds.
+    ``quick`` are paths for which ``app`` takes microseconds and never waits: it is called without a thread.
     ``probes`` are paths whose requests have threads of their own: they are answered however many others wait.
     ``drain`` is called when SIGTERM comes, and must return at once; requests are taken for ``drain_seconds`` more.
     ``stop`` is called once when the worker ends in order, within what is left of ten seconds since SIGTERM.
@@ -110,6 +154,7 @@ class Service:
     admit_is_quick: bool = False
     refused: Callable[[Environ, HTTPStatus, str], Answer] = _in_words
     probes: frozenset[str] = frozenset()
+    quick: frozenset[str] = frozenset()
     drain: Callable[[], None] = _nothing
     drain_seconds: float = 0.0
 
@@ -296,7 +341,21 @@ class _Bridge:
         environ["wsgi.input"] = io.BytesIO(body)
         environ["CONTENT_LENGTH"] = str(len(body))
         environ.pop("HTTP_TRANSFER_ENCODING", None)
+        if environ["PATH_INFO"] in self._service.quick:
+            return await self._without_thread(environ)
         return await self._in_thread(self._call, environ)
+
+    async def _without_thread(self, environ: Environ) -> Answer:
+        environ[_LATER] = None
+        answer = self._call(environ)
+        later: _Later | None = environ[_LATER]
+        if later is None:
+            return answer
+        try:
+            await _end_of(later.pending)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the application words it
+            return later.end(error) or answer
+        return later.end(None) or answer
 
     def _in_thread(self, function: Callable[[Environ], R], environ: Environ) -> Awaitable[R]:
         pool = self._probes if environ["PATH_INFO"] in self._service.probes else self._pool
@@ -343,6 +402,40 @@ class _Bridge:
             if close is not None:
                 close()
         return Answer(status, headers, body)
+
+
+async def _end_of(pending: Pending) -> None:
+    """Raises what it came to."""
+    loop = asyncio.get_running_loop()
+    over: asyncio.Future[None] = loop.create_future()
+
+    def settle(error: Exception | None = None) -> None:
+        if over.done():
+            return
+        if error is None:
+            over.set_result(None)
+        else:
+            over.set_exception(error)
+
+    def tell() -> None:
+        with suppress(RuntimeError):  # the loop has ended, and with it whoever asked
+            loop.call_soon_threadsafe(settle)
+
+    def look() -> None:
+        try:
+            pending.lose_patience()
+        except Exception as error:  # noqa: BLE001 - the application words it
+            settle(error)
+        else:
+            timers.append(loop.call_later(pending.patience, look))
+
+    timers = [loop.call_later(pending.patience, look)]
+    pending.on_end(tell)
+    try:
+        await over
+    finally:
+        timers[-1].cancel()
+    pending.result()
 
 
 def _no_write(_data: bytes) -> None:

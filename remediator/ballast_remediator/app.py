@@ -189,6 +189,7 @@ def service(config_file: Path) -> Service:
         admit_is_quick=True,
         refused=refusal(app),
         probes=health.PROBES,
+        quick=ingest.QUICK,
         drain=shutdown.begin,
         drain_seconds=0.0 if store.exclusive else DRAIN_SECONDS,
     )

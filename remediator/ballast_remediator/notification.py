@@ -6,11 +6,11 @@ firing alert it is year 1 or a guess, and for a resolved one it is no proof of a
 count.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
-    AfterValidator,
     AwareDatetime,
     BaseModel,
     ConfigDict,
@@ -33,18 +33,21 @@ _SHOWN: Final = 3
 """How many mistakes of one payload are named; the rest are counted."""
 
 
-def _without_nul(value: str) -> str:
-    """PostgreSQL keeps no NUL in text, and one alert that carries it must not keep the others from being filed."""
-    return value.replace("\x00", "\ufffd")
-
-
-_Name = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME), AfterValidator(_without_nul)]
-_Text = Annotated[str, StringConstraints(max_length=MAX_TEXT), AfterValidator(_without_nul)]
+_Name = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME)]
+_Text = Annotated[str, StringConstraints(max_length=MAX_TEXT)]
 _Texts = Annotated[dict[_Name, _Text], Field(max_length=MAX_LABELS)]
 
 
 class Malformed(Exception):
     """No notification that could ever be understood; the text says why, for whoever configured the sender."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How many alerts a notification holds, and how many of the group the sender left out."""
+
+    alerts: int
+    truncated: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,23 +100,34 @@ _JSON: TypeAdapter[Any] = TypeAdapter(Any)
 _HELD = TypeAdapter(Annotated[tuple[_HeldAlert, ...], Field(max_length=MAX_ALERTS)])
 
 
+def extent(body: bytes) -> Extent:
+    """How much a webhook's body says. Raises as `parse` does, and makes nothing of what it says."""
+    wire = _wire(body)
+    return Extent(len(wire.alerts), wire.truncated_alerts)
+
+
 def parse(body: bytes) -> Payload:
     """What a webhook's body says.
 
     Raises:
         Malformed: it is no payload of version 4, or larger in some part than any real one.
     """
+    wire = _wire(body)
+    text = _text_of(body)
+    return Payload(
+        alerts=tuple(_alert(one, text) for one in wire.alerts),
+        truncated=wire.truncated_alerts,
+        receiver=text(wire.receiver),
+        group_key=text(wire.group_key),
+        external_url=text(wire.external_url),
+    )
+
+
+def _wire(body: bytes) -> _WirePayload:
     try:
-        wire = _WirePayload.model_validate_json(body)
+        return _WirePayload.model_validate_json(body)
     except ValidationError as error:
         raise Malformed(_reason(error)) from error
-    return Payload(
-        alerts=tuple(map(_alert, wire.alerts)),
-        truncated=wire.truncated_alerts,
-        receiver=wire.receiver,
-        group_key=wire.group_key,
-        external_url=wire.external_url,
-    )
 
 
 def alerts_of(body: bytes) -> tuple[Alert, ...]:
@@ -130,7 +144,8 @@ def alerts_of(body: bytes) -> tuple[Alert, ...]:
         return parse(body).alerts
     held = content if isinstance(content, list) else [content]
     try:
-        return tuple(map(_alert, _HELD.validate_python(held)))
+        text = _text_of(body)
+        return tuple(_alert(one, text) for one in _HELD.validate_python(held))
     except ValidationError as error:
         mistakes = "; ".join(
             f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}"
@@ -142,14 +157,26 @@ def alerts_of(body: bytes) -> tuple[Alert, ...]:
         ) from error
 
 
-def _alert(wire: _WireAlert) -> Alert:
+def _alert(wire: _WireAlert, text: Callable[[str], str]) -> Alert:
     return Alert(
-        fingerprint=wire.fingerprint,
-        labels=wire.labels,
-        annotations=wire.annotations,
+        fingerprint=text(wire.fingerprint),
+        labels={text(name): text(value) for name, value in wire.labels.items()},
+        annotations={text(name): text(value) for name, value in wire.annotations.items()},
         firing=wire.status == "firing",
         starts_at=wire.starts_at.timestamp(),
     )
+
+
+def _text_of(body: bytes) -> Callable[[str], str]:
+    """What makes a text of ``body`` one that PostgreSQL keeps: one alert with a NUL must not keep others from filing.
+
+    JSON has no other way to write one.
+    """
+    return _without_nul if b"\\u0000" in body else str
+
+
+def _without_nul(value: str) -> str:
+    return value.replace("\x00", "\ufffd")
 
 
 def _reason(error: ValidationError) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import socket
+import threading
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
@@ -13,18 +14,68 @@ import pytest
 
 from drills.stack import Component, Stack, http_probe
 from drills.stack.process import VENV
-from kube_ballast.wsgi import Answer, Environ, Limits, Service, serve
+from kube_ballast.wsgi import Answer, Environ, Limits, Service, answer_after, serve
 from tests.waiting import eventually
 
 LIMITS = Limits(body_bytes=1000, body_seconds=2.0)
 
 
+class Held:
+    """Ends, from another thread, when it is told to; or with ``error``; or never, and the second look gives it up."""
+
+    def __init__(self, error: Exception | None = None, *, never: bool = False) -> None:
+        self.patience = 0.05 if never else 30.0
+        self._error = error
+        self._never = never
+        self._looks = 0
+        self._tell: list[Callable[[], None]] = []
+
+    def on_end(self, tell: Callable[[], None]) -> None:
+        self._tell.append(tell)
+        if self._error is not None:
+            self.release()
+
+    def release(self) -> None:
+        for tell in self._tell:
+            threading.Thread(target=tell).start()
+
+    def lose_patience(self) -> None:
+        assert self._never
+        self._looks += 1
+        if self._looks == 2:
+            raise TimeoutError("it does not end")
+
+    def result(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+
 def service() -> Service:
-    """Echoes the environ; /no is refused before the body, /boom raises, /own refuses bodies in its own words."""
+    """Echoes the environ; /no is refused before the body, /boom raises, /own refuses bodies in its own words.
+
+    /held is answered after /release, /failed and /never with what it comes to; they take no thread.
+    """
+    held: list[Held] = []
+    pending: dict[str, Callable[[], Held]] = {
+        "/held": Held,
+        "/failed": lambda: Held(ValueError("no disk")),
+        "/never": lambda: Held(never=True),
+    }
+
+    def end(error: Exception | None) -> Answer | None:
+        return None if error is None else Answer.text(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
 
     def application(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         if environ["PATH_INFO"] == "/boom":
             raise ValueError("boom")
+        if environ["PATH_INFO"] in pending:
+            held.append(pending[environ["PATH_INFO"]]())
+            answer_after(environ, held[-1], end)
+        if environ["PATH_INFO"] == "/release":
+            environ["waiting"] = str(len(held))
+            for one in held:
+                one.release()
+            held.clear()
         start_response("200 OK", [("Content-Type", "application/json")])
         plain = {key: value for key, value in environ.items() if isinstance(value, str | bool)}
         yield json.dumps({**plain, "body": len(environ["wsgi.input"].read())}).encode()
@@ -36,7 +87,7 @@ def service() -> Service:
         own = environ["PATH_INFO"] == "/own"
         return Answer(status, (("X-Own", "1"),), f"own: {reason}".encode()) if own else Answer.text(status, reason)
 
-    return Service(application, admit, refused=refused)
+    return Service(application, admit, refused=refused, quick=frozenset(pending))
 
 
 PROGRAM = """
@@ -148,6 +199,21 @@ def test_a_body_that_breaks_off_harms_nobody(address: str) -> None:
         with connection(address, post(length=900, body=b"half")):
             pass
     assert ask(address, post())[0] == 200
+
+
+def test_answers_that_wait_keep_no_thread_from_others(address: str) -> None:
+    with contextlib.ExitStack() as stack:
+        waiting = [stack.enter_context(connection(address, post("/held"))) for _ in range(40)]
+        assert ask(address, post())[0] == 200
+        told = 0
+        while told < len(waiting):
+            told += int(json.loads(ask(address, post("/release"))[1])["waiting"])
+        assert [answer(one)[0] for one in waiting] == [200] * 40
+
+
+@pytest.mark.parametrize(("path", "words"), [("/failed", b"no disk\n"), ("/never", b"it does not end\n")])
+def test_what_an_answer_waited_for_in_vain_is_told_instead(address: str, path: str, words: bytes) -> None:
+    assert ask(address, post(path)) == (503, words)
 
 
 def test_an_error_in_the_application_is_a_500_and_no_more(address: str) -> None:

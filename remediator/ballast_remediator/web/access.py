@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import unquote
 
 from flask import g, request
 from werkzeug.datastructures import WWWAuthenticate
@@ -44,7 +43,7 @@ def authorize(tokens: Tokens, environ: Mapping[str, Any]) -> Holder | None:
 def before_request() -> None:
     """Holds the rule for every request of an application, unless admission has held it already."""
     environ = request.environ
-    if "\x00" in unquote(request.full_path):
+    if "\x00" in environ["PATH_INFO"] or "%00" in environ["QUERY_STRING"]:
         raise BadRequest("NUL is no character of any name here")
     g.holder = environ[HOLDER] if HOLDER in environ else authorize(services().tokens, environ)
 

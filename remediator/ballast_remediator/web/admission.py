@@ -42,4 +42,4 @@ def _counted(services: Services, environ: Environ, error: HTTPException) -> Answ
     response = errors.http(error)
     if environ["PATH_INFO"] == INGEST_PATH:
         services.metrics.refused(response.status_code)
-    return Answer(response.status_code, tuple(response.headers), response.get_data())
+    return errors.sent(response)

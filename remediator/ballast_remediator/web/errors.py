@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException, InternalServerError, RequestEntit
 from ballast_remediator.store.runs import NotPossible
 from ballast_remediator.store.writer import StoreUnavailable
 from ballast_remediator.web.services import Problem, answer
+from kube_ballast.wsgi import Answer
 
 RETRY_SECONDS: Final = 5
 
@@ -17,7 +18,7 @@ RETRY_SECONDS: Final = 5
 def register(app: Flask) -> None:
     """Makes ``app`` speak of its errors like that."""
     app.register_error_handler(HTTPException, http)
-    app.register_error_handler(StoreUnavailable, _unavailable)
+    app.register_error_handler(StoreUnavailable, unavailable)
     app.register_error_handler(NotPossible, _not_possible)
 
 
@@ -51,10 +52,16 @@ def _mistake(mistake: ErrorDetails) -> str:
     return "the body must be a JSON object, sent with 'Content-Type: application/json'"
 
 
-def _unavailable(error: Exception) -> Response:
+def unavailable(error: Exception) -> Response:
+    """The store does not answer now."""
     response = answer(Problem(error=f"{error}. Send it again"), 503)
     response.headers["Retry-After"] = str(RETRY_SECONDS)
     return response
+
+
+def sent(response: Response) -> Answer:
+    """For a server that sends it without Flask."""
+    return Answer(response.status_code, tuple(response.headers), response.get_data())
 
 
 def _not_possible(error: Exception) -> Response:

@@ -1,17 +1,26 @@
 """Where Alertmanager delivers: kept first, understood later."""
 
+import time
 from http import HTTPStatus
+from typing import Final
 
+import structlog
 from flask import Response, request
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, Field
-from werkzeug.exceptions import BadRequest
+from werkzeug.exceptions import BadRequest, InternalServerError
 
 from ballast_remediator import notification
 from ballast_remediator.store import inbox
+from ballast_remediator.store.writer import StoreUnavailable
+from ballast_remediator.web import errors
 from ballast_remediator.web.access import INGEST_PATH, person
-from ballast_remediator.web.services import REFUSALS, answer, documented, operation_id, services
+from ballast_remediator.web.services import REFUSALS, Services, answer, documented, operation_id, services
+from kube_ballast.wsgi import Answer, answer_after
+
+QUICK: Final = frozenset({INGEST_PATH})
+"""Paths that never wait for anything before they have an answer, for `kube_ballast.wsgi.Service.quick`."""
 
 api = APIBlueprint(
     "ingest",
@@ -20,6 +29,7 @@ api = APIBlueprint(
     abp_security=[{"token": []}],
     operation_id_callback=operation_id,
 )
+log = structlog.get_logger()
 _PAYLOAD = {
     "type": "object",
     "description": "As Alertmanager's documentation of `webhook_config` says; fields that are not known are ignored.",
@@ -37,11 +47,8 @@ class Accepted(BaseModel):
 
 @api.after_request
 def _count(response: Response) -> Response:
-    metrics = services().metrics
-    if response.status_code == HTTPStatus.ACCEPTED:
-        metrics.accepted.inc()
-    else:
-        metrics.refused(response.status_code)
+    if response.status_code != HTTPStatus.ACCEPTED:  # which counts when it is on disk
+        services().metrics.refused(response.status_code)
     return response
 
 
@@ -67,13 +74,30 @@ def _count(response: Response) -> Response:
     },
 )
 def deliver() -> Response:
-    parts = services()
-    with parts.metrics.ingest_seconds.time():
-        body = request.get_data(cache=False)
-        try:
-            payload = notification.parse(body)
-        except notification.Malformed as error:
-            raise BadRequest(str(error)) from error
-        parts.store.write_together(inbox.accept, inbox.Arrival(body, person()))
+    parts, began = services(), time.perf_counter()
+    body = request.get_data(cache=False)
+    try:
+        extent = notification.extent(body)
+    except notification.Malformed as error:
+        raise BadRequest(str(error)) from error
+
+    def end(error: Exception | None) -> Answer | None:
+        parts.metrics.ingest_seconds.observe(time.perf_counter() - began)
+        if error is not None:
+            return _refused(parts, error)
+        parts.metrics.accepted.inc()
         parts.engine.wake()
-    return answer(Accepted(alerts=len(payload.alerts), truncated=payload.truncated), HTTPStatus.ACCEPTED)
+        return None
+
+    answer_after(request.environ, parts.store.submit(inbox.accept, inbox.Arrival(body, person())), end)
+    return answer(Accepted(alerts=extent.alerts, truncated=extent.truncated), HTTPStatus.ACCEPTED)
+
+
+def _refused(parts: Services, error: Exception) -> Answer:
+    if isinstance(error, StoreUnavailable):
+        response = errors.unavailable(error)
+    else:
+        log.error("notification_not_kept", exc_info=error)
+        response = errors.http(InternalServerError())
+    parts.metrics.refused(response.status_code)
+    return errors.sent(response)

@@ -138,7 +138,7 @@ Seconds = Annotated[float, Field(gt=0, le=366 * 86400, allow_inf_nan=False)]
 
 def answer(model: BaseModel, status: int = 200) -> Response:
     """``model`` as JSON."""
-    return Response(model.model_dump_json(), status, mimetype="application/json")
+    return Response(model.model_dump_json(), status, content_type="application/json")
 
 
 def operation_id(*, name: str, path: str, method: str) -> str:  # noqa: ARG001 - flask-openapi3 names them

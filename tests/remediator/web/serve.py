@@ -11,6 +11,7 @@ from ballast_remediator.contract import Alert
 from ballast_remediator.engine.explaining import Explained
 from ballast_remediator.store.database import Store
 from ballast_remediator.web.admission import admission, refusal
+from ballast_remediator.web.ingest import QUICK
 from kube_ballast import configfile, wsgi
 from kube_ballast.config import split_address
 
@@ -49,7 +50,7 @@ def service(file: str) -> wsgi.Service:
     store = Store(config.store.place)
     app = create_app(config, engine=NoEngine(), store=store)
     admit = admission(app, body_bytes=config.limits.body_bytes)
-    return wsgi.Service(app.wsgi_app, admit, store.close, refused=refusal(app))
+    return wsgi.Service(app.wsgi_app, admit, store.close, admit_is_quick=True, refused=refusal(app), quick=QUICK)
 
 
 def main(file: str) -> None:
