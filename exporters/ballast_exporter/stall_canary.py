@@ -78,8 +78,8 @@ class Canary:
             here = {each for each in self._listening if self._last.get((each, name), 0) >= mark}
             for listener in self._listening - here:
                 self._awaited.setdefault((listener, name), (mark, at))
-        for listener in here:
-            self._history.add(listener, DELIVERY, at, Answer.OK)
+        for listener in here:  # they heard before the answer was there
+            self._history.add(listener, DELIVERY, at, Answer.OK, 0.0)
 
     def _heard(self, at: str, lease: _Lease) -> None:
         key, identity = (at, lease.metadata.name), lease.spec.holder_identity

@@ -1,8 +1,8 @@
 """What the probes of a stall have answered, and what of it is evidence now."""
 
 import threading
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -11,45 +11,70 @@ from kube_ballast.analysis.stall import STUCK, Answer, Measured
 VALID_SECONDS: Final = 20.0
 """After that an answer says nothing of now: a probe has its turn in half that time, also when all of them hang."""
 LATELY_SECONDS: Final = 10.0
+_ANSWERED: Final = (Answer.OK, Answer.SLOW)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What there is to tell of a probe.
+
+    ``seconds`` is how long its last answer took, None where that was none or is too old; ``answers`` are all by kind;
+    ``succeeded_at`` is in Unix seconds.
+    """
+
+    seconds: float | None
+    answers: Mapping[Answer, int]
+    succeeded_at: float | None
 
 
 @dataclass(slots=True)
 class _Kept:
-    began: float
-    ended: float
-    measured: Measured
-    streak_began: float
+    """Of one probe; ``measured.lately`` is not kept but counted when it is asked for."""
+
+    began: float = 0.0
+    ended: float = 0.0
+    seconds: float = 0.0
+    measured: Measured | None = None
+    streak_began: float = 0.0
     failed_at: deque[float] = field(default_factory=lambda: deque(maxlen=8))
+    answers: Counter[Answer] = field(default_factory=Counter)
+    succeeded_at: float | None = None
 
 
 class History:
     """The answers of all probes by subject and name. Thread safe; times are the clock's seconds."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], wall: Callable[[], float]) -> None:
         self._clock = clock
+        self._wall = wall
         self._lock = threading.Lock()
         self._kept: dict[tuple[str, str], _Kept] = {}
 
-    def add(self, subject: str, probe: str, began: float, answer: Answer) -> None:
-        """The probe began at ``began`` and has just ended so."""
+    def add(self, subject: str, probe: str, began: float, answer: Answer, seconds: float | None = None) -> None:
+        """The probe began at ``began`` and has just ended so; ``seconds`` where it took another time than that."""
         now = self._clock()
         with self._lock:
-            before = self._kept.get((subject, probe))
-            failed_at = before.failed_at if before else deque(maxlen=8)
-            failures, streak_began = 0, began
-            if answer is not Answer.OK:
-                failures = 1 + (before.measured.failures if before else 0)
-                streak_began = before.streak_began if before and before.measured.failures else began
+            kept = self._kept.setdefault((subject, probe), _Kept())
+            failures = 0
+            if answer is Answer.OK:
+                kept.succeeded_at = self._wall()
+                kept.streak_began = began
+            else:
+                before = kept.measured.failures if kept.measured else 0
+                failures = 1 + before
+                kept.streak_began = kept.streak_began if before else began
             if answer in STUCK:
-                failed_at.append(now)
-            self._kept[subject, probe] = _Kept(began, now, Measured(answer, failures), streak_began, failed_at)
+                kept.failed_at.append(now)
+            kept.answers[answer] += 1
+            kept.began, kept.ended, kept.measured = began, now, Measured(answer, failures)
+            kept.seconds = now - began if seconds is None else seconds
 
     def measured(self, subject: str, probe: str, since: float | None = None) -> Measured | None:
         """What the probe says now; a success is none when it began before ``since``, since when something fails."""
         now = self._clock()
         with self._lock:
             kept = self._kept.get((subject, probe))
-            if kept is None or now - kept.ended > VALID_SECONDS:
+            if kept is None or kept.measured is None or now - kept.ended > VALID_SECONDS:
                 return None
             if since is not None and kept.measured.well and kept.began < since:
                 return None
@@ -60,4 +85,15 @@ class History:
         """When the first of the failures in a row began, that are timeouts or errors; None while there are none."""
         with self._lock:
             kept = self._kept.get((subject, probe))
-            return kept.streak_began if kept is not None and kept.measured.answer in STUCK else None
+            if kept is None or kept.measured is None or kept.measured.answer not in STUCK:
+                return None
+            return kept.streak_began
+
+    def told(self, subject: str, probe: str) -> Told:
+        """What is to be told of the probe; of one that was never made, nothing."""
+        now = self._clock()
+        with self._lock:
+            kept = self._kept.get((subject, probe), _Kept())
+            answered = kept.measured is not None and kept.measured.answer in _ANSWERED
+            fresh = answered and now - kept.ended <= VALID_SECONDS
+            return Told(kept.seconds if fresh else None, dict(kept.answers), kept.succeeded_at)

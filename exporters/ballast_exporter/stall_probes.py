@@ -6,8 +6,8 @@ once, so that two failures in a row come within seconds. The collector and `ball
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import cycle
 from typing import Final
@@ -16,10 +16,13 @@ from urllib.parse import urlsplit
 from ballast_exporter.contract import RequestCounter
 from ballast_exporter.stall_canary import DELIVERY, Canary
 from ballast_exporter.stall_history import History
+from ballast_exporter.stall_pages import Pages
+from ballast_exporter.stall_report import ApiserverReport, Report
 from kube_ballast.analysis.stall import Answer, Evidence, Judgement, Member, judge
 from kube_ballast.clients.errors import ClientError, Denied, NoSpace, Timeout
 from kube_ballast.clients.etcd.client import EtcdClient
 from kube_ballast.clients.kubernetes import Kubernetes, PartialObjectMetadata, TooManyRequests
+from kube_ballast.clients.kubernetes.metrics import InstanceMetrics
 from kube_ballast.config import EtcdConfig, HttpConfig
 
 AGAIN_SECONDS: Final = 0.2
@@ -76,10 +79,13 @@ class Probes:
     def __init__(self, servers: Sequence[Server], etcd: EtcdConfig | None, requests: RequestCounter) -> None:
         self._servers = servers
         self._requests = requests
-        self._history = History(time.monotonic)
+        self._history = History(time.monotonic, time.time)
         self._apiservers = {each.name: Kubernetes(each.config, agent="ballast-stall") for each in servers}
         members = etcd.members if etcd else ()
+        known = [member.endpoint for member in members]
+        self._used = {each.name: _addresses(known if each.members is None else each.members) for each in servers}
         self._etcd = {m.endpoint: EtcdClient(m.endpoint, tls=etcd.tls, auth=etcd.auth) for m in members if etcd}
+        self._pages = Pages()
         self._canary = Canary(self._apiservers, self._history)
 
     def run(self, stop: threading.Event) -> None:
@@ -93,6 +99,8 @@ class Probes:
             }
             threads += [self._repeated(name, probe, ask, stop) for probe, ask in asks.items()]
             threads.append(threading.Thread(target=self._reads, args=(name, apiserver, stop), daemon=True))
+            page = (name, InstanceMetrics(apiserver, apiserver.target), partial(self._requests.count, name), stop)
+            threads.append(threading.Thread(target=self._pages.follow, args=page, daemon=True))
         for endpoint, client in self._etcd.items():
             for probe in (LINEARIZABLE, SERIALIZABLE):
                 ask = partial(_member, client, probe == SERIALIZABLE)
@@ -104,7 +112,27 @@ class Probes:
 
     def judgements(self) -> Mapping[str, Judgement]:
         """The verdict on each apiserver as of now, by its address."""
-        return {server.name: judge(self._evidence(server)) for server in self._servers}
+        return {server.name: self._judged(server) for server in self._servers}
+
+    def report(self) -> Report:
+        """All that is known as of now."""
+        told = self._history.told
+        return Report(
+            {
+                name: ApiserverReport(
+                    judgement,
+                    {probe: told(name, probe) for probe in (PING, READINESS, CANARY, *READS)},
+                    told(name, DELIVERY),
+                    self._used[name],
+                    self._pages.progress(name),
+                )
+                for name, judgement in sorted(self.judgements().items())
+            },
+            {
+                urlsplit(endpoint).netloc: {probe: told(endpoint, probe) for probe in (LINEARIZABLE, SERIALIZABLE)}
+                for endpoint in self._etcd
+            },
+        )
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -156,6 +184,10 @@ class Probes:
 
     # -- telling -------------------------------------------------------------------------------------------------
 
+    def _judged(self, server: Server) -> Judgement:
+        judgement = judge(self._evidence(server))
+        return replace(judgement, reasons=(*judgement.reasons, *self._pages.words(server.name)))
+
     def _evidence(self, server: Server) -> Evidence:
         name, history = server.name, self._history
         storage = (READINESS, CANARY, *READS)
@@ -180,6 +212,10 @@ class Probes:
             },
             others_write=None if len(known) < len(others) else any(known),
         )
+
+
+def _addresses(endpoints: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(urlsplit(endpoint).netloc for endpoint in endpoints))
 
 
 def answered(error: ClientError) -> Answer:

@@ -3,7 +3,6 @@
 import json
 import os
 import threading
-from collections.abc import Mapping
 from pathlib import Path
 
 from ballast_exporter.app import create_app
@@ -11,9 +10,11 @@ from ballast_exporter.collectors.grpc_stall import GrpcStall
 from ballast_exporter.contract import RequestCounter
 from ballast_exporter.core import Core, Running
 from ballast_exporter.exposition import PLAIN
-from ballast_exporter.stall_history import VALID_SECONDS, History
-from ballast_exporter.stall_probes import answered
+from ballast_exporter.stall_history import VALID_SECONDS, History, Told
+from ballast_exporter.stall_probes import CANARY, PING, READINESS, READS, answered
+from ballast_exporter.stall_report import ApiserverReport, Report
 from kube_ballast.analysis.stall import Answer, Judgement, Verdict
+from kube_ballast.analysis.stall_page import Progress
 from kube_ballast.clients.errors import BadResponse, ClientError, Denied, NoSpace, Timeout, Unavailable
 from kube_ballast.clients.kubernetes import TooManyRequests
 
@@ -21,12 +22,45 @@ GOLDEN = Path(__file__).parent / "golden/grpc_stall.prom"
 STALLED = Judgement(Verdict.CHANNEL_STALLED, ("ping is answered", "etcd answers"), ("configmaps",))
 
 
+PAGE = Progress(
+    age=4.0,
+    open_calls={"Put": 0, "Range": 13, "Txn": 7},
+    oldest_seconds=31.5,
+    codes={"Canceled": 2.0, "OK": 40213.0},
+    succeeded={"configmaps": 811.0, "leases.coordination.k8s.io": 8121.0},
+    failing=("configmaps",),
+    size_known=False,
+)
+WELL = {
+    probe: Told(seconds, {Answer.OK: 100, Answer.TIMEOUT: 1}, 1_700_000_000.0)
+    for probe, seconds in ((PING, 0.012), (READINESS, 0.013), (CANARY, 0.02), *((read, 0.011) for read in READS))
+}
+HANGS = {**WELL, "configmaps": Told(None, {Answer.OK: 90, Answer.TIMEOUT: 11}, 1_699_999_990.0)}
+UNMADE = Told(None, {}, None)
+REPORT = Report(
+    {
+        "10.0.0.1:6443": ApiserverReport(STALLED, HANGS, WELL[PING], ("10.0.0.1:2379",), PAGE),
+        "10.0.0.2:6443": ApiserverReport(
+            Judgement(Verdict.OK, ()), {**WELL, CANARY: UNMADE}, UNMADE, ("10.0.0.1:2379", "10.0.0.2:2379"), None
+        ),
+    },
+    {
+        "10.0.0.1:2379": {
+            "linearizable": Told(0.6, {Answer.OK: 99, Answer.SLOW: 2}, 1_700_000_000.0),
+            "serializable": Told(None, {Answer.TIMEOUT: 3}, None),
+        },
+        "10.0.0.2:2379": {"linearizable": UNMADE, "serializable": UNMADE},
+    },
+    ("10.0.0.9:6443: a load balancer",),
+)
+
+
 class FakeProbes:
     def run(self, stop: threading.Event) -> None:
         stop.wait()
 
-    def judgements(self) -> Mapping[str, Judgement]:
-        return {"10.0.0.1:6443": STALLED, "10.0.0.2:6443": Judgement(Verdict.OK, ())}
+    def report(self) -> Report:
+        return REPORT
 
     def close(self) -> None:
         pass
@@ -44,7 +78,9 @@ def test_the_page_and_the_evidence_say_why() -> None:
     core.slots[0].poll()
     client = create_app(core).test_client()
 
-    assert "10.0.0.1:6443: channel_stalled: ping is answered; etcd answers" in client.get("/").text
+    page = client.get("/").text
+    assert "10.0.0.1:6443: channel_stalled: ping is answered; etcd answers" in page
+    assert "10.0.0.9:6443: a load balancer" in page
     first, second = json.loads(client.get("/evidence").text)
     assert (first["kind"], first["subject"], first["verdict"]) == ("grpc_stall", "10.0.0.1:6443", "channel_stalled")
     assert first["reasons"] == ["ping is answered", "etcd answers"]
@@ -60,7 +96,7 @@ def test_evidence_that_is_too_old_is_not_told() -> None:
 
 def test_what_was_well_before_a_failure_began_is_no_evidence_of_its_cause() -> None:
     now = [100.0]
-    history = History(lambda: now[0])
+    history = History(lambda: now[0], lambda: 1e9)
     history.add("etcd", "linearizable", 99.0, Answer.OK)
     history.add("apiserver", "pods", 99.5, Answer.TIMEOUT)
     since = history.failing_since("apiserver", "pods")
@@ -72,7 +108,7 @@ def test_what_was_well_before_a_failure_began_is_no_evidence_of_its_cause() -> N
 
 def test_an_answer_gets_too_old_to_be_evidence() -> None:
     now = [100.0]
-    history = History(lambda: now[0])
+    history = History(lambda: now[0], lambda: 1e9)
     history.add("apiserver", "pods", 99.0, Answer.OK)
     now[0] += VALID_SECONDS + 1
     assert history.measured("apiserver", "pods") is None

@@ -1,40 +1,64 @@
 """Whether each apiserver's channels to etcd work, and if not, who is to blame.
 
-Gives, per apiserver (HELP and TYPE lines left out; one line for each verdict there is)::
+Gives, per apiserver (HELP and TYPE lines left out; one line for each verdict, probe and kind of answer there is)::
 
     ballast_grpc_stall_verdict{apiserver="10.0.0.1:6443",verdict="ok"} 0.0
     ballast_grpc_stall_verdict{apiserver="10.0.0.1:6443",verdict="channel_stalled"} 1.0
     ballast_grpc_stall_resource_stalled{apiserver="10.0.0.1:6443",resource="configmaps"} 1.0
+    ballast_grpc_stall_probe_duration_seconds{apiserver="10.0.0.1:6443",probe="ping"} 0.012
+    ballast_grpc_stall_probes_total{answer="timeout",apiserver="10.0.0.1:6443",probe="configmaps"} 7.0
+    ballast_grpc_stall_canary_last_success_timestamp_seconds{apiserver="10.0.0.1:6443"} 1.7e+09
+    ballast_grpc_stall_delivery_seconds{apiserver="10.0.0.1:6443"} 0.004
+    ballast_grpc_stall_member_used{apiserver="10.0.0.1:6443",member="10.0.0.1:2379"} 1.0
+    ballast_grpc_stall_calls_in_flight{apiserver="10.0.0.1:6443",method="Range"} 13.0
+    ballast_grpc_stall_oldest_call_seconds{apiserver="10.0.0.1:6443"} 31.0
+    ballast_grpc_stall_calls_ended_total{apiserver="10.0.0.1:6443",code="OK"} 40213.0
+    ballast_grpc_stall_etcd_requests_total{apiserver="10.0.0.1:6443",resource="leases.coordination.k8s.io"} 8121.0
+    ballast_grpc_stall_storage_size_known{apiserver="10.0.0.1:6443"} 0.0
 
-Exactly one verdict is 1: docs/grpc-stall.md has them, and the table by which they are given. ``resource_stalled`` is
-there only for the resources of a stalled channel. The reasons stand on the status page and in ``/evidence``.
+and per etcd member::
+
+    ballast_grpc_stall_member_probe_duration_seconds{member="10.0.0.1:2379",probe="linearizable"} 0.003
+    ballast_grpc_stall_member_probes_total{answer="ok",member="10.0.0.1:2379",probe="linearizable"} 912.0
+
+What is unknown is absent:
+
+* Exactly one ``verdict`` is 1: docs/grpc-stall.md has them, and the table by which they are given. ``resource_stalled``
+  is there only for the resources of a stalled channel. The reasons stand on the status page and in ``/evidence``.
+* A ``probe_duration`` is there while the last answer was a success, or late; that of the ping is an apiserver's own
+  time to answer, the others go through it to etcd. ``canary_last_success`` is absent before the first success, the
+  ``delivery`` while news is overdue.
+* ``calls``, ``oldest_call``, ``calls_ended``, ``etcd_requests`` and ``storage_size_known`` are of the apiserver's own
+  page of metrics, read every 15 s with 30 s of time, since it takes 20 s while its etcd is not reached. They leave when
+  no page came for a minute. ``oldest_call`` is a lower bound: docs/grpc-stall.md. Requests are counted when they end.
 
 Cost: about 2.6 requests a second to each apiserver (half of one is a write), 1 a second to each etcd member; one watch
-and one Lease an apiserver. Series: 10 an apiserver.
+and one Lease an apiserver. Series: about 100 an apiserver and one for each resource that it has asked etcd for, 16 an
+etcd member.
 
 Reads: ``/readyz/ping`` and ``/readyz/etcd-readiness``; one object that nobody has, named ``ballast-canary``, of each
-resource in ``ballast_exporter.stall_probes.READS``; Leases in the namespace ``kube-ballast``, which it also writes; one
-key of etcd.
+resource in ``ballast_exporter.stall_probes.READS``; Leases in the namespace ``kube-ballast``, which it also writes;
+``kube_ballast.analysis.stall_page.METRICS`` of ``/metrics``; one key of etcd.
 """
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final, Protocol
-
-from prometheus_client.core import GaugeMetricFamily
 
 from ballast_exporter.config import Config
 from ballast_exporter.contract import Finding, KubernetesRule, RequestCounter, Snapshot
 from ballast_exporter.stall_canary import NAMESPACE
+from ballast_exporter.stall_families import families
 from ballast_exporter.stall_probes import OBJECT, Probes, Server
-from kube_ballast.analysis.stall import Judgement, Verdict
+from ballast_exporter.stall_report import Report
+from kube_ballast.analysis.stall import Verdict
 from kube_ballast.config import HttpConfig
 
 NAME = "grpc_stall"
 VALID_SECONDS: Final = 5.0
 RULES = (
-    KubernetesRule(("get",), urls=("/readyz/ping", "/readyz/etcd-readiness")),
+    KubernetesRule(("get",), urls=("/readyz/ping", "/readyz/etcd-readiness", "/metrics")),
     KubernetesRule(("get",), ("nodes",), names=(OBJECT,)),
     KubernetesRule(("get",), ("pods", "configmaps", "secrets"), namespace="default", names=(OBJECT,)),
     KubernetesRule(("get",), ("endpointslices",), group="discovery.k8s.io", namespace="default", names=(OBJECT,)),
@@ -46,7 +70,7 @@ class Judging(Protocol):
     """What the collector needs of `Probes`."""
 
     def run(self, stop: threading.Event) -> None: ...
-    def judgements(self) -> Mapping[str, Judgement]: ...
+    def report(self) -> Report: ...
     def close(self) -> None: ...
 
 
@@ -62,27 +86,15 @@ class GrpcStall:
         self._probes.run(stop)
 
     def snapshot(self) -> Snapshot:
-        """The verdicts as of now."""
-        verdicts = GaugeMetricFamily(
-            f"ballast_{NAME}_verdict",
-            "What is wrong between this apiserver and etcd: 1 for the verdict that holds.",
-            labels=["apiserver", "verdict"],
-        )
-        stalled = GaugeMetricFamily(
-            f"ballast_{NAME}_resource_stalled",
-            "The resources whose channel to etcd is stalled.",
-            labels=["apiserver", "resource"],
-        )
-        now, notes, evidence = self._clock(), [], []
-        for apiserver, judgement in sorted(self._probes.judgements().items()):
-            for verdict in Verdict:
-                verdicts.add_metric([apiserver, verdict], verdict is judgement.verdict)
-            for resource in judgement.resources:
-                stalled.add_metric([apiserver, resource], 1)
+        """The verdicts as of now, and what was measured."""
+        report = self._probes.report()
+        now, notes, evidence = self._clock(), list(report.notes), []
+        for apiserver, each in report.apiservers.items():
+            judgement = each.judgement
             if judgement.verdict is not Verdict.OK:
                 notes.append(f"{apiserver}: {judgement.verdict}: {'; '.join(judgement.reasons)}")
             evidence.append(Finding(NAME, apiserver, judgement.verdict, judgement.reasons, now, now + VALID_SECONDS))
-        return Snapshot((verdicts, stalled), tuple(notes), tuple(evidence))
+        return Snapshot(tuple(families(report)), tuple(notes), tuple(evidence))
 
     def close(self) -> None:
         """Let go of the connections."""
