@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from benchmarks import apiserver, apiserver_real, census, etcd, exporter, guards, ingest, store
+from benchmarks import apiserver, apiserver_real, census, etcd, exporter, guards, ingest, stall, store
 from benchmarks.report import Report
 
 SUITES = {
@@ -15,6 +15,7 @@ SUITES = {
     "census": census.run,
     "etcd": etcd.run,
     "apiserver-real": apiserver_real.run,
+    "stall": stall.run,
 }
 FILE = Path("build/bench.jsonl")
 

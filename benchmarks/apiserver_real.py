@@ -21,7 +21,6 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -40,6 +39,7 @@ from benchmarks.apiserver_load import CLIENTS, Lines, Renewals, leases, mix, ste
 from benchmarks.report import Report
 from drills.kubelets import Line
 from drills.stack import Authority, ControlPlane, Fleet, Service, Stack, write_kubeconfig
+from drills.stack.families import cpu_seconds
 from drills.stack.kubernetes import ADMINS
 from kube_ballast.analysis.audit_policy import merge
 from kube_ballast.clients.exporter import Exporter
@@ -311,10 +311,3 @@ async def _window(renewals: Renewals, way: Lines, plane: ControlPlane, exporter:
     taken = await steady(renewals.through(way), PUTS_PER_SECOND, WINDOW_SECONDS)
     apiserver, served = (cpu_seconds(pid) - was for pid, was in zip(pids, before, strict=True))
     return Window(p99(taken), apiserver / len(taken), served / len(taken))
-
-
-def cpu_seconds(pid: int) -> float:
-    """Of all threads of a process, and of the processes that it has started: proc(5), /proc/PID/stat."""
-    ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK") + sum(cpu_seconds(int(child)) for child in children)

@@ -1,5 +1,6 @@
-"""Who descends from a process, as /proc tells it."""
+"""Who descends from a process, and what they have used, as /proc tells it."""
 
+import os
 from pathlib import Path
 
 
@@ -26,6 +27,13 @@ def members(group: int) -> dict[int, int]:
 def alive(group: int) -> bool:
     """Whether a process of that group runs; one that only waits for being reaped does not."""
     return bool(members(group))
+
+
+def cpu_seconds(pid: int) -> float:
+    """Of all threads of a process, and of the processes that it has started: proc(5), /proc/PID/stat."""
+    ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK") + sum(cpu_seconds(int(child)) for child in children)
 
 
 def _table() -> tuple[tuple[int, int, int, str], ...]:

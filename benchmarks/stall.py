@@ -1,0 +1,97 @@
+"""What the probes of a stall cost those they ask, by their own counters, and how soon verdict and alert come.
+
+The ground of `make drill-stall` (drills/stall): while all is well, each apiserver's count of the requests that its flow
+control has dispatched for Ballast, and the count of reads of an etcd member that no apiserver uses. Then the drill's
+rows of this version of the code: those that are missing are made, each fault once. About ten minutes.
+"""
+
+import time
+from collections import Counter
+from typing import Final
+
+from benchmarks.report import Report
+from drills.filling import client
+from drills.stall.faults import SICKNESSES
+from drills.stall.ground import Ground, running
+from drills.stall.making import Options, faults, say
+from drills.stall.rows import ALERT_SECONDS, VERDICT_SECONDS, Row
+from drills.stall.watch import Watcher
+from kube_ballast.clients.etcd.types import prefix_end
+from kube_ballast.clients.exposition import Filter, Sample
+from kube_ballast.clients.http import HttpClient
+from kube_ballast.config import HttpConfig
+
+SECONDS: Final = 120.0
+TIMEOUT: Final = 30.0
+DISPATCHED, HANDLED = "apiserver_flowcontrol_dispatched_requests_total", "grpc_server_handled_total"
+KEYS: Final = "etcd_debugging_mvcc_keys_total"
+COMPACTED_SECONDS: Final = 300.0
+"""An apiserver has etcd compacted that often: older history is free again."""
+LEASES: Final = b"/registry/leases/kube-ballast/"
+"""Where the canaries are."""
+
+
+def run(report: Report) -> None:
+    """The suite `stall`."""
+    with running(local=True) as ground:
+        Watcher(ground).until_well()
+        _cost(report, ground)
+    _drilled(report, faults(Options(names=tuple(each.name for each in SICKNESSES))))
+
+
+def _cost(report: Report, ground: Ground) -> None:
+    say(f"{SECONDS:g} s while all is well")
+    before, began = _counts(ground), time.monotonic()
+    time.sleep(SECONDS)
+    after, lasted = _counts(ground), time.monotonic() - began
+    grown = {name: after[name] - count for name, count in before.items()}
+    for name in ("apiserver_1", "apiserver_2"):
+        report.at_most(f"stall_requests_to_{name}", grown[name] / lasted, "1/s", 3.0)
+    report.at_most("stall_reads_of_member", grown["reads"] / lasted, "1/s", 1.0)
+    report.at_most("stall_keys_grown", grown["keys"], "keys", 0)
+    report.shown("stall_canary_leases", after["leases"], "keys")
+    history = grown["canary_bytes"] / lasted * COMPACTED_SECONDS
+    report.at_most("stall_canary_history_between_compactions", history / 1e6, "MB", 1.0)
+
+
+def _counts(ground: Ground) -> dict[str, float]:
+    """By the servers themselves."""
+    # The third member is no apiserver's own: whatever is read from it, Ballast reads.
+    member = _page(HttpClient(HttpConfig(url=ground.etcd.members[2].metrics_url)), HANDLED, KEYS)
+    with client(ground.etcd) as etcd:
+        leases = etcd.range(LEASES, prefix_end(LEASES), timeout=TIMEOUT).kvs
+    return {
+        **{f"apiserver_{number + 1}": _dispatched(ground, number) for number in range(2)},
+        "reads": sum(each.value for each in member if each.labels.get("grpc_method") == "Range"),
+        "keys": sum(each.value for each in member if each.name == KEYS),
+        "leases": len(leases),
+        "canary_bytes": sum(each.version * (len(each.key) + len(each.value)) for each in leases),
+    }
+
+
+def _dispatched(ground: Ground, number: int) -> float:
+    found = _page(ground.admin(number), DISPATCHED)
+    by_schema: Counter[str] = Counter()
+    for each in found:
+        by_schema[each.labels["flow_schema"]] += each.value  # type: ignore[assignment]
+    return by_schema["ballast"]
+
+
+def _page(http: HttpClient, *names: str) -> list[Sample]:
+    found: list[Sample] = []
+    wanted = Filter(names, found.append)
+    http.get("/metrics", timeout=TIMEOUT, consume=wanted.feed)
+    wanted.close()
+    return found
+
+
+def _drilled(report: Report, made: list[Row]) -> None:
+    report.shown("stall_faults_made", len(made), "faults")
+    never = float("inf")
+    for name, came, target in (
+        ("stall_verdict_worst", [row.verdict for row in made], VERDICT_SECONDS),
+        ("stall_alert_worst", [row.alert for row in made], ALERT_SECONDS),
+    ):
+        report.at_most(name, max(never if each is None else each for each in came), "s", target)
+    report.at_most("stall_wrong_names", sum(len(row.wrong) for row in made), "names", 0)
+    report.at_most("stall_verdicts_that_did_not_stay", sum(row.lost is not None for row in made), "verdicts", 0)

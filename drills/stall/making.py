@@ -1,0 +1,110 @@
+"""Makes what is still missing of a drill, row by row, each written down when it is done."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from drills.stall import observe, rows
+from drills.stall.crowd import plant
+from drills.stall.faults import SICKNESSES, measure
+from drills.stall.ground import Ground, running
+from drills.stall.lookalikes import LOOKALIKES
+from drills.stall.observe import Observed
+from drills.stall.rows import LOOKALIKES_DECIDE, Row, Rows, version
+from drills.stall.watch import Watcher
+
+FAULTS_FILE, LOOKALIKES_FILE = Path("build/stall.jsonl"), Path("build/stall-lookalikes.jsonl")
+GROUNDS: Final = ("local", "all")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What is asked for; ``grounds`` are the endpoints of etcd that each apiserver gets, `local` or `all`."""
+
+    names: tuple[str, ...]
+    grounds: tuple[str, ...] = ("local",)
+    times: int = 1
+    nodes: int = 0
+    seconds: float = 130.0
+    """For how long each look-alike is made."""
+    ends: float = float("inf")
+    """No row begins after that, by the monotonic clock."""
+
+    def left(self, made: Iterable[str]) -> list[str]:
+        """What is still to be made; all are made once before any is made twice."""
+        had = list(made)
+        return [name for turn in range(self.times) for name in self.names if turn >= had.count(name)]
+
+    def turns(self, left: Sequence[str], where: str) -> Iterator[str]:
+        """One after the other while there is time, each announced."""
+        for number, name in enumerate(left, 1):
+            if time.monotonic() > self.ends:
+                return
+            say(f"{number} of {len(left)}, {where}: {name} ...")
+            yield name
+
+    @property
+    def over(self) -> bool:
+        return time.monotonic() > self.ends
+
+
+def say(what: str) -> None:
+    """For people who watch."""
+    print(what, file=sys.stderr, flush=True)
+
+
+def faults(options: Options) -> list[Row]:
+    """All rows that are asked for and of this version, those that were missing made now."""
+    kept = Rows(FAULTS_FILE, Row, version())
+    known = {each.name: each for each in SICKNESSES}
+
+    def made(endpoints: str) -> list[Row]:
+        alike = (row for row in kept.read() if row.endpoints == endpoints and bool(row.nodes) == bool(options.nodes))
+        return [row for row in alike if row.fault in options.names]
+
+    for endpoints in options.grounds:
+        left = options.left(row.fault for row in made(endpoints))
+        if not left or options.over:
+            continue
+        with running(local=endpoints == "local") as ground:
+            nodes = (
+                ground.stack.kwok(ground.control, nodes=options.nodes, fit=True, say=say).nodes if options.nodes else 0
+            )
+            watcher = Watcher(ground)
+            for name in options.turns(left, f"endpoints {endpoints}, {nodes:,} nodes"):
+                row = measure(ground, watcher, known[name])
+                kept.add(msgspec.structs.replace(row, code=kept.code, endpoints=endpoints, nodes=nodes))
+                say(f"  {rows.told(row)}")
+    return [row for endpoints in options.grounds for row in made(endpoints)]
+
+
+def _populated(ground: Ground, nodes: int) -> int:
+    """With as many fake nodes as the machine holds, through the apiserver that gets sick."""
+    return ground.stack.kwok(ground.control, nodes=nodes, fit=True, say=say).nodes
+
+
+def lookalikes(options: Options) -> list[Observed]:
+    """The same of what only looks like a fault."""
+    kept = Rows(LOOKALIKES_FILE, Observed, version(LOOKALIKES_DECIDE))
+    known = {each.name: each for each in LOOKALIKES}
+
+    def made(endpoints: str) -> list[Observed]:
+        return [row for row in kept.read() if row.endpoints == endpoints and row.name in options.names]
+
+    for endpoints in options.grounds:
+        left = options.left(row.name for row in made(endpoints))
+        if not left or options.over:
+            continue
+        with running(local=endpoints == "local", audited=True) as ground:
+            plant(ground)
+            watcher = Watcher(ground)
+            for name in options.turns(left, f"endpoints {endpoints}"):
+                row = observe.observe(ground, watcher, known[name], options.seconds)
+                kept.add(msgspec.structs.replace(row, code=kept.code, endpoints=endpoints))
+                say(f"  {observe.told(row)}")
+    return [row for endpoints in options.grounds for row in made(endpoints)]

@@ -1,0 +1,138 @@
+"""Rows of the stall's drill: kept in a file with the version of the code that made them, and told in a table."""
+
+import hashlib
+import statistics
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final, Generic, Protocol, TypeVar
+
+import msgspec
+
+from drills.stack.process import ROOT
+from kube_ballast.analysis.stall import Verdict
+
+VERDICT_SECONDS, ALERT_SECONDS, UNKNOWN_SECONDS = 8.0, 20.0, 3.0
+"""Targets, in the worst case; the last one is for how long a verdict that was right may be `unknown` in between."""
+DECIDES: Final = (
+    "lib/kube_ballast/analysis/stall*.py",
+    "exporters/ballast_exporter/stall_*.py",
+    "exporters/ballast_exporter/collectors/grpc_stall.py",
+    "drills/relay/*.py",
+    "drills/stall/ground.py",
+    "drills/stall/faults.py",
+    "drills/stall/watch.py",
+    "mixin/alerts/apiserver_path.libsonnet",
+)
+"""The files that decide what a row says: a row that others made does not count."""
+LOOKALIKES_DECIDE: Final = (
+    *DECIDES,
+    "drills/stall/audit_webhook.py",
+    "drills/stall/crowd.py",
+    "drills/stall/lookalikes.py",
+    "drills/stall/observe.py",
+)
+
+
+class Row(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One fault, made once. Times are seconds since its begin; None is never."""
+
+    fault: str
+    expected: Verdict
+    verdict: float | None
+    alert: float | None
+    wrong: tuple[str, ...]
+    lost: float | None
+    unknown: float
+    lasted: float
+    told: tuple[str, ...]
+    code: str = ""
+    endpoints: str = ""
+    nodes: int = 0
+
+    @property
+    def misses(self) -> tuple[str, ...]:
+        """What does not hold, in words."""
+        return tuple(
+            word
+            for word, holds in (
+                ("no verdict in time", self.verdict is not None and self.verdict <= VERDICT_SECONDS),
+                ("no alert in time", self.alert is not None and self.alert <= ALERT_SECONDS),
+                (f"wrong: {', '.join(self.wrong)}", not self.wrong),
+                ("the right verdict did not stay", self.lost is None),
+                (f"unknown for {self.unknown:.1f} s in between", self.unknown <= UNKNOWN_SECONDS),
+            )
+            if not holds
+        )
+
+
+def version(decides: Iterable[str] = DECIDES) -> str:
+    """A digest of all that decides."""
+    digest = hashlib.sha256()
+    for path in sorted(path for pattern in decides for path in ROOT.glob(pattern)):
+        digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+class Versioned(Protocol):
+    """What knows which code made it."""
+
+    @property
+    def code(self) -> str: ...
+
+
+R = TypeVar("R", bound=Versioned)
+
+
+class Rows(Generic[R]):
+    """A file of rows; those that another version made stay there and are not given."""
+
+    def __init__(self, file: Path, kind: type[R], code: str) -> None:
+        self._file, self._kind, self.code = file, kind, code
+
+    def read(self) -> tuple[R, ...]:
+        """Those of this version."""
+        lines = self._file.read_bytes().splitlines() if self._file.exists() else []
+        rows = (msgspec.json.decode(line, type=self._kind) for line in lines)
+        return tuple(row for row in rows if row.code == self.code)
+
+    def add(self, row: R) -> None:
+        """One that is made."""
+        self._file.parent.mkdir(exist_ok=True)
+        with self._file.open("ab") as file:
+            file.write(msgspec.json.encode(row) + b"\n")
+
+
+def told(row: Row) -> str:
+    """One row, as it was made."""
+    holds = "; ".join(row.misses) or "holds"
+    return f"{row.fault:20} {row.expected:16} verdict {_seconds(row.verdict)}  alert {_seconds(row.alert)}  {holds}"
+
+
+def table(rows: Iterable[Row]) -> str:
+    """All of them in Markdown: the worst and the median of each fault, by what it was made on."""
+    groups: dict[tuple[str, int, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.endpoints, row.nodes, row.fault), []).append(row)
+    head = (
+        "| endpoints | nodes | fault | verdict | times | verdict after, worst (median) | alert after, worst (median) "
+    )
+    lines = [head + "| wrong names | unknown in between, at most |", "|---|---|---|---|---|---|---|---|---|"]
+    for (endpoints, nodes, fault), made in groups.items():
+        wrong = sum(len(row.wrong) + (row.lost is not None) for row in made)
+        lines.append(
+            f"| {endpoints} | {nodes:,} | {fault} | `{made[0].expected}` | {len(made)} "
+            f"| {_worst([row.verdict for row in made])} | {_worst([row.alert for row in made])} "
+            f"| {wrong} | {max(row.unknown for row in made):.1f} s |"
+        )
+    return "\n".join(lines)
+
+
+def _worst(seconds: Sequence[float | None]) -> str:
+    came = [each for each in seconds if each is not None]
+    if len(came) < len(seconds):
+        return f"never in {len(seconds) - len(came)} of {len(seconds)}"
+    return f"{max(came):.1f} s ({statistics.median(came):.1f} s)"
+
+
+def _seconds(seconds: float | None) -> str:
+    return "  never" if seconds is None else f"{seconds:5.1f} s"
