@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Final
 from urllib.parse import urlsplit
 
+from drills.filling import client
 from drills.stack.kwok import create_all
 from drills.stall.ground import Ground
 from kube_ballast.clients.errors import ClientError
@@ -20,10 +21,18 @@ CONFIGMAPS: Final = Collection("/api/v1/namespaces/default/configmaps", PartialO
 REQUEST_SECONDS: Final = 60.0
 
 
+HISTORY, HISTORY_KEYS, VALUE_BYTES = 400, 8, 512 * 1024
+"""200 MB: a member stands still for seconds while it defragments."""
+
+
 def plant(ground: Ground) -> None:
-    """The objects that are listed."""
+    """The objects that are listed, and what makes a defragmentation long."""
     items = ({"metadata": {"name": f"listed-{n}"}, "data": {"x": "x" * OBJECT_BYTES}} for n in range(OBJECTS))
     create_all(Kubernetes(KubernetesConfig(kubeconfig=ground.control.admin)), CONFIGMAPS, items)
+    with client(ground.etcd, 2) as etcd:
+        for number in range(HISTORY):
+            key = f"/drill/history-{number % HISTORY_KEYS}".encode()
+            etcd.put(key, number.to_bytes(4, "big") * (VALUE_BYTES // 4), timeout=REQUEST_SECONDS)
 
 
 @contextmanager

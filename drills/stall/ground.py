@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 from ruamel.yaml import YAML
 
-from drills.relay import PASS, Fault, Relay, RelayTLS
+from drills.relay import PASS, Fault, RelayTLS
+from drills.relay.apart import RelayProcess
 from drills.stack import ControlPlane, EtcdCluster, Scrape, Service, Stack
 from drills.stack.faketime import Clock
 from drills.stack.kubernetes import ADMINS
@@ -40,12 +41,12 @@ KNOBS: Final[Mapping[str, object]] = {"pathKeepFiringFor": "0s"}
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """The first apiserver is the one that gets sick; ``relays`` are the first's."""
+    """The first apiserver is the one that gets sick; ``relays`` are before all of its members."""
 
     stack: Stack
     etcd: EtcdCluster
     control: ControlPlane
-    relays: Sequence[Relay]
+    relays: RelayProcess
     exporter: Service
     clock: Clock
     """The exporter's."""
@@ -63,14 +64,12 @@ class Ground:
 
     def set(self, fault: Fault) -> None:
         """On the first apiserver's whole way to etcd."""
-        for relay in self.relays:
-            relay.set(fault)
+        self.relays.set(fault)
 
     def heal(self) -> None:
         """As the cure would: what is left of its connections is cut."""
         self.set(PASS)
-        for relay in self.relays:
-            relay.sever()
+        self.relays.sever()
 
     def admin(self, number: int = 0) -> HttpClient:
         """May do everything, through the apiserver of that number."""
@@ -94,8 +93,8 @@ def running(*, local: bool, audited: bool = False) -> Iterator[Ground]:
         assert etcd.authority is not None
         tls = RelayTLS(etcd.authority.issue("relay"), etcd.authority.issue("relay-client"))
         used = [etcd.endpoints[number : number + 1] if local else etcd.endpoints for number in range(2)]
-        relays = [[exits.enter_context(Relay(endpoint, tls=tls)) for endpoint in each] for each in used]
-        stores = [[relay.url for relay in each] for each in relays]
+        relays = [RelayProcess(stack, endpoints, tls) for endpoints in used]
+        stores = [each.urls for each in relays]
         audit = exits.enter_context(closing(AuditWebhook(stack.data("audit")))) if audited else None
         control = stack.kube_apiserver(etcd, n=2, stores=stores, flags=audit.flags if audit else None)
         clock = Clock(stack.data("clock") / "faketime")

@@ -23,7 +23,6 @@ DISK_DELAY: Final = "200ms"
 STOPPED_SECONDS, EACH_SECONDS = 10.0, 12.0
 JUMPS_SECONDS: Final = (3600.0, 0.0, -3600.0, 0.0)
 CALL_SECONDS: Final = 60.0
-HISTORY, HISTORY_KEYS, VALUE_BYTES = 800, 8, 512 * 1024
 NOBODY: Final[Names] = frozenset()
 WELL: Final = "nothing is wrong on the way to etcd"
 MEMBER: Final[Names] = frozenset({Verdict.ETCD_MEMBER_BAD, Verdict.ETCD_SLOW})
@@ -132,9 +131,6 @@ def _leader_changes(ground: Ground) -> Iterator[None]:
 def _defragmented(ground: Ground) -> Iterator[None]:
     with ExitStack() as exits:
         members = [exits.enter_context(client(ground.etcd, number)) for number in range(3)]
-        for number in range(HISTORY):
-            key = f"/drill/history-{number % HISTORY_KEYS}".encode()
-            members[2].put(key, number.to_bytes(4, "big") * (VALUE_BYTES // 4), timeout=CALL_SECONDS)
 
         def act(stop: threading.Event) -> None:
             for each in members:
@@ -144,7 +140,6 @@ def _defragmented(ground: Ground) -> Iterator[None]:
 
         with repeatedly(act):
             yield
-        members[0].compact(members[0].status(timeout=CALL_SECONDS).revision, timeout=CALL_SECONDS)
 
 
 def _restarts(*numbers: int, gently: bool) -> Callable[[Ground], Iterator[None]]:

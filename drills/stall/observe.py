@@ -1,5 +1,6 @@
 """One look-alike, made for a while: what is told of the apiservers meanwhile, and the names that are false."""
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -9,6 +10,7 @@ from typing import Final
 import msgspec
 
 from drills.stack.families import cpu_seconds
+from drills.stall.crowd import repeatedly
 from drills.stall.ground import Ground
 from drills.stall.lookalikes import LOOKALIKES, NOBODY, Lookalike, Names
 from drills.stall.watch import EVERY_SECONDS, Verdicts, Watcher
@@ -61,27 +63,27 @@ class Tally:
 def observe(ground: Ground, watcher: Watcher, lookalike: Lookalike, seconds: float) -> Observed:
     """Make it for so long; what is told from its end until all is well again counts too."""
     watcher.until_well()
-    tally, began = Tally(lookalike.allowed(ground)), time.monotonic()
-    before, spent, pid = began, 0.0, ground.control.apiservers[0].process.pid
+    tally, pid, spent = Tally(lookalike.allowed(ground)), ground.control.apiservers[0].process.pid, 0.0
+    used, began = cpu_seconds(pid), time.monotonic()
+    looked = began
+    told: Verdicts = (None, None)
 
-    def look() -> Verdicts:
-        nonlocal before
-        verdicts, now = watcher.verdicts(), time.monotonic()
-        tally.see(now - before, verdicts, str(dict(watcher.reasons)))
-        before = now
-        time.sleep(EVERY_SECONDS)
-        return verdicts
+    def look(stop: threading.Event) -> None:
+        nonlocal looked, told
+        told, now = watcher.verdicts(), time.monotonic()
+        tally.see(now - looked, told, str(dict(watcher.reasons)))
+        looked = now
+        stop.wait(EVERY_SECONDS)
 
-    used = cpu_seconds(pid)
-    with contextmanager(lookalike.during)(ground):
-        while time.monotonic() < began + seconds:
-            look()
-        with suppress(FileNotFoundError):  # it was restarted
-            spent = cpu_seconds(pid) - used
-    ended = time.monotonic()
-    well = False
-    while not well and time.monotonic() < ended + WELL_AGAIN_SECONDS:
-        well = look() == (Verdict.OK, Verdict.OK)
+    with repeatedly(look):
+        with contextmanager(lookalike.during)(ground):
+            time.sleep(seconds)
+            with suppress(FileNotFoundError):  # it was restarted
+                spent = cpu_seconds(pid) - used
+        ended = time.monotonic()
+        while told != (Verdict.OK, Verdict.OK) and time.monotonic() < ended + WELL_AGAIN_SECONDS:
+            time.sleep(EVERY_SECONDS)
+        well = told == (Verdict.OK, Verdict.OK)
     return Observed(
         name=lookalike.name,
         lasted=time.monotonic() - began,
