@@ -18,10 +18,12 @@ REFUSED = Measured(Answer.REFUSED, 2)
 DENIED = Measured(Answer.DENIED, 2)
 WELL = Member(OK, OK)
 DEAD = Member(HANGS, HANGS)
+BACK = Member(OK, OK, back=True)
 DEFRAGMENTS = Member(OK, OK, defragments=True)
 MEMBERS = {"a": WELL, "b": WELL, "c": WELL}
 HEALTHY = Evidence(OK, OK, OK, OK, {"pods": OK, "configmaps": OK}, MEMBERS, others_write=True)
 MUTE = replace(HEALTHY, readiness=FAILS, canary=HANGS, delivery=HANGS, reads={"pods": HANGS, "configmaps": HANGS})
+ONE = {"pods": OK, "configmaps": HANGS}
 NO_QUORUM = {name: Member(HANGS, OK) for name in MEMBERS}
 
 ROWS: tuple[tuple[str, Evidence], ...] = (
@@ -32,7 +34,7 @@ ROWS: tuple[tuple[str, Evidence], ...] = (
     ("a ping is turned away with 429", replace(HEALTHY, ping=REJECTED)),
     ("our credentials are not accepted", replace(HEALTHY, ping=DENIED)),
     ("reads and writes hang, every member answers", MUTE),
-    ("one resource hangs, every member answers", replace(HEALTHY, reads={"pods": OK, "configmaps": HANGS})),
+    ("one resource hangs, every member answers", replace(HEALTHY, reads=ONE)),
     ("only its own check of etcd fails", replace(HEALTHY, readiness=FAILS)),
     ("everything is answered with 500, every member answers", replace(MUTE, canary=FAILS, reads={"pods": FAILS})),
     ("reads and writes hang, etcd cannot be asked", replace(MUTE, members={})),
@@ -44,6 +46,9 @@ ROWS: tuple[tuple[str, Evidence], ...] = (
     ("nothing fails through it, a member it uses fails", replace(HEALTHY, members={**MEMBERS, "c": DEAD})),
     ("reads and writes hang, a member it uses defragments", replace(MUTE, members={**MEMBERS, "c": DEFRAGMENTS})),
     ("reads and writes hang, a member it uses is slow", replace(MUTE, members={**MEMBERS, "c": Member(SLOW, OK)})),
+    ("one hangs, a member it uses is slow", replace(HEALTHY, reads=ONE, members={**MEMBERS, "c": Member(SLOW, OK)})),
+    ("reads and writes hang, its own check passes", replace(MUTE, readiness=OK, answered=False)),
+    ("reads and writes hang, a member it uses is just back", replace(MUTE, members={**MEMBERS, "c": BACK})),
     ("a member it uses is slow, nothing fails", replace(HEALTHY, members={**MEMBERS, "c": Member(SLOW, OK)})),
     ("no member answers a linearizable read", replace(MUTE, members=NO_QUORUM, others_write=False)),
     ("no member answers us, another apiserver writes", replace(MUTE, members=NO_QUORUM, others_write=True)),

@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from kube_ballast.analysis.stall import STUCK, Answer, Measured
+from kube_ballast.analysis.stall import DEAD, FAILURES, STUCK, Answer, Measured, alike
 
 VALID_SECONDS: Final = 20.0
 """After that an answer says nothing of now: a probe has its turn in half that time, also when all of them hang."""
 LATELY_SECONDS: Final = 10.0
+REDIAL_SECONDS, LONGEST_REDIAL_SECONDS = 10.0, 150.0
+"""gRPC waits longer and longer between two dials: about as long as in all before, 120 s and a fifth at most."""
 _ANSWERED: Final = (Answer.OK, Answer.SLOW)
 
 
@@ -36,6 +38,8 @@ class _Kept:
     seconds: float = 0.0
     measured: Measured | None = None
     streak_began: float = 0.0
+    gone: tuple[float, float] | None = None
+    """From when to when it last failed for certain."""
     failed_at: deque[float] = field(default_factory=lambda: deque(maxlen=8))
     answers: Counter[Answer] = field(default_factory=Counter)
     succeeded_at: float | None = None
@@ -60,9 +64,11 @@ class History:
                 kept.succeeded_at = self._wall()
                 kept.streak_began = began
             else:
-                before = kept.measured.failures if kept.measured else 0
+                before = kept.measured.failures if kept.measured and alike(kept.measured.answer, answer) else 0
                 failures = 1 + before
                 kept.streak_began = kept.streak_began if before else began
+            if failures >= FAILURES and answer in DEAD:
+                kept.gone = kept.streak_began, now
             if answer in STUCK:
                 kept.failed_at.append(now)
             kept.answers[answer] += 1
@@ -88,6 +94,15 @@ class History:
             if kept is None or kept.measured is None or kept.measured.answer not in STUCK:
                 return None
             return kept.streak_began
+
+    def back(self, subject: str, probe: str) -> bool:
+        """Whether it failed for certain, and so lately that those who lost it may not have dialled it again."""
+        with self._lock:
+            kept = self._kept.get((subject, probe))
+            if kept is None or kept.gone is None:
+                return False
+            since, until = kept.gone
+            return self._clock() <= until + min(until - since + REDIAL_SECONDS, LONGEST_REDIAL_SECONDS)
 
     def told(self, subject: str, probe: str) -> Told:
         """What is to be told of the probe; of one that was never made, nothing."""

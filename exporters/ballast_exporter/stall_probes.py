@@ -196,6 +196,7 @@ class Probes:
         since = min(begins) if begins else None
         others = [history.measured(other, CANARY, since) for other in self._apiservers if other != name]
         known = [each.well for each in others if each is not None]
+        through = [history.measured(name, probe, since) for probe in (CANARY, *READS)]
         return Evidence(
             ping=history.measured(name, PING, since),
             readiness=history.measured(name, READINESS),
@@ -207,10 +208,12 @@ class Probes:
                     history.measured(endpoint, LINEARIZABLE, since),
                     history.measured(endpoint, SERIALIZABLE, since),
                     used=server.members is None or endpoint in server.members,
+                    back=history.back(endpoint, LINEARIZABLE),
                 )
                 for endpoint in self._etcd
             },
             others_write=None if len(known) < len(others) else any(known),
+            answered=any(kept.well for kept in through if kept is not None),
         )
 
 

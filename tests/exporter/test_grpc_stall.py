@@ -13,7 +13,7 @@ from ballast_exporter.exposition import PLAIN
 from ballast_exporter.stall_history import VALID_SECONDS, History, Told
 from ballast_exporter.stall_probes import CANARY, PING, READINESS, READS, answered
 from ballast_exporter.stall_report import ApiserverReport, Report
-from kube_ballast.analysis.stall import Answer, Judgement, Verdict
+from kube_ballast.analysis.stall import Answer, Judgement, Measured, Verdict
 from kube_ballast.analysis.stall_page import Progress
 from kube_ballast.clients.errors import BadResponse, ClientError, Denied, NoSpace, Timeout, Unavailable
 from kube_ballast.clients.kubernetes import TooManyRequests
@@ -104,6 +104,29 @@ def test_what_was_well_before_a_failure_began_is_no_evidence_of_its_cause() -> N
     assert history.measured("etcd", "linearizable", since) is None
     history.add("etcd", "linearizable", 99.9, Answer.OK)
     assert history.measured("etcd", "linearizable", since)
+
+
+def test_failures_of_different_kinds_confirm_nothing_of_each_other() -> None:
+    history = History(lambda: 100.0, lambda: 0.0)
+    for answer in (Answer.REFUSED, Answer.REFUSED, Answer.TIMEOUT):
+        history.add("apiserver", "ping", 99.0, answer)
+    assert history.measured("apiserver", "ping") == Measured(Answer.TIMEOUT, 1, 1)
+    history.add("apiserver", "ping", 99.0, Answer.ERROR)
+    assert history.measured("apiserver", "ping") == Measured(Answer.ERROR, 2, 2)
+
+
+def test_a_member_is_back_for_about_as_long_as_it_was_gone() -> None:
+    now = [100.0]
+    history = History(lambda: now[0], lambda: 0.0)
+    history.add("etcd", "linearizable", 100.0, Answer.REFUSED)
+    assert not history.back("etcd", "linearizable")
+    now[0] = 140.0
+    history.add("etcd", "linearizable", 139.0, Answer.REFUSED)
+    history.add("etcd", "linearizable", 139.5, Answer.OK)
+    now[0] = 180.0
+    assert history.back("etcd", "linearizable")
+    now[0] = 191.0
+    assert not history.back("etcd", "linearizable")
 
 
 def test_an_answer_gets_too_old_to_be_evidence() -> None:

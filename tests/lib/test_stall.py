@@ -23,7 +23,7 @@ def measured(draw: st.DrawFn) -> Measured:
 
 
 probes = st.none() | measured()
-members = st.builds(Member, probes, probes, st.booleans(), st.booleans())
+members = st.builds(Member, probes, probes, st.booleans(), st.booleans(), st.booleans())
 wild = st.builds(
     Evidence,
     probes,
@@ -33,6 +33,7 @@ wild = st.builds(
     st.dictionaries(st.sampled_from(("pods", "nodes", "secrets")), probes),
     st.dictionaries(st.sampled_from("abc"), members),
     st.none() | st.booleans(),
+    st.booleans(),
 )
 known = st.sampled_from([evidence for _, evidence in ROWS])
 
@@ -49,6 +50,7 @@ def crossed(draw: st.DrawFn) -> Evidence:
         draw(parts).reads,
         {**draw(known).members, **draw(st.dictionaries(st.sampled_from("abc"), members))},
         draw(parts).others_write,
+        draw(parts).answered,
     )
 
 
@@ -118,6 +120,8 @@ def test_a_stalled_channel_is_named_only_when_it_answers_pings_and_every_member_
         used = [member for member in evidence.members.values() if member.used]
         assert evidence.members
         assert all(member.answers == {Answer.OK} and member.measured and not member.defragments for member in used)
+        assert not any(member.back for member in used)
+        assert evidence.answered or not (evidence.readiness and evidence.readiness.well)
         assert judgement.resources
         assert any(probe.is_(Answer.TIMEOUT, Answer.ERROR) for probe in every(evidence))
 

@@ -52,12 +52,17 @@ class Answer(StrEnum):
 
 STUCK: Final = (Answer.TIMEOUT, Answer.ERROR)
 """What a sick way to etcd looks like from outside."""
-_DEAD: Final = (*STUCK, Answer.REFUSED)
+DEAD: Final = (*STUCK, Answer.REFUSED)
+
+
+def alike(one: Answer, other: Answer) -> bool:
+    """Whether they are failures of one kind: others confirm nothing of each other."""
+    return one is other or {one, other} <= set(STUCK)
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """The last answer of a probe, and how often in a row it was no success (an `Answer.OK` has 0).
+    """The last answer of a probe, and how often in a row it was a failure of that kind (an `Answer.OK` has 0).
 
     ``lately`` counts its timeouts and errors of the last seconds, also where successes came between.
     """
@@ -77,12 +82,16 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """An etcd member asked directly; None is not measured (lately). ``used`` is whether this apiserver asks it."""
+    """An etcd member asked directly; None is not measured (lately). ``used`` is whether this apiserver asks it.
+
+    ``back`` is whether it failed not long ago: an apiserver waits longer and longer before it dials such a one again.
+    """
 
     linearizable: Measured | None
     serializable: Measured | None
     defragments: bool = False
     used: bool = True
+    back: bool = False
 
     @property
     def answers(self) -> frozenset[Answer]:
@@ -113,6 +122,8 @@ class Evidence:
     reads: Mapping[str, Measured | None]
     members: Mapping[str, Member]
     others_write: bool | None = None
+    answered: bool = True
+    """Whether a read or a write through this apiserver was answered since the first of those that fail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +166,12 @@ def _storage(evidence: Evidence) -> Judgement | None:
     seen = f"ping is answered, etcd is not reached for {', '.join(resources)}"
     if missing := sorted(_missing(evidence)):
         return _unknown(seen, f"not measured: {', '.join(missing)}")
-    return _etcd(evidence, seen) or _rejected(evidence, seen) or _stalled(evidence, seen, resources)
+    return (
+        _etcd(evidence, seen)
+        or _rejected(evidence, seen)
+        or _elsewhere(evidence, seen)
+        or _stalled(evidence, seen, resources)
+    )
 
 
 def _storage_probes(evidence: Evidence) -> Iterable[tuple[str, Measured | None]]:
@@ -188,7 +204,7 @@ def _all_measured(evidence: Evidence) -> bool:
 def _bad(evidence: Evidence) -> tuple[str, ...]:
     """The members that fail a linearizable read."""
     members = evidence.members.items()
-    return tuple(sorted(name for name, each in members if each.linearizable and each.linearizable.is_(*_DEAD)))
+    return tuple(sorted(name for name, each in members if each.linearizable and each.linearizable.is_(*DEAD)))
 
 
 def _some_answer(evidence: Evidence) -> bool:
@@ -220,6 +236,9 @@ def _used(evidence: Evidence, seen: str) -> Judgement | None:
         words = f"asked directly, {', '.join(culprits)} fails or defragments"
         return Judgement(Verdict.ETCD_MEMBER_BAD, (seen, words), members=culprits)
     if slow := tuple(sorted(name for name, each in used.items() if each.slow)):
+        if evidence.readiness is not None and evidence.readiness.is_(*STUCK):
+            # Its own check takes 2 s before it fails: who answers us sooner is not so slow.
+            return _unknown(seen, f"asked directly, {', '.join(slow)} is slow, which does not explain all of it")
         return Judgement(Verdict.ETCD_SLOW, (seen, f"asked directly, {', '.join(slow)} is slow"), members=slow)
     if wavering := sorted(name for name, each in used.items() if each.answers != {Answer.OK}):
         return _unknown(seen, f"etcd members with a failure that is not confirmed: {', '.join(wavering)}")
@@ -249,6 +268,19 @@ def _rejected(evidence: Evidence, seen: str) -> Judgement | None:
             Verdict.OVERLOADED, (seen, "it turns requests away with 429, and its own check of etcd passes")
         )
     return _unknown(seen, "it turns requests away with 429, and its own check of etcd tells nothing yet")
+
+
+def _elsewhere(evidence: Evidence, seen: str) -> Judgement | None:
+    """What looks like a stalled channel, and has another cause or ends by itself."""
+    if not evidence.answered and evidence.readiness is not None and evidence.readiness.well:
+        return _unknown(
+            seen,
+            "yet its own check of etcd passes while it answers no read and no write: what holds them up may be on this "
+            "side of etcd, such as an audit webhook",
+        )
+    if back := sorted(name for name, each in evidence.members.items() if each.used and each.back):
+        return _unknown(seen, f"{', '.join(back)} is only just back, and an apiserver takes its time to dial again")
+    return None
 
 
 def _stalled(evidence: Evidence, seen: str, resources: tuple[str, ...]) -> Judgement:
