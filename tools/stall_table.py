@@ -15,7 +15,7 @@ SHARE = Measured(Answer.OK, 0, 1)
 SLOW = Measured(Answer.SLOW, 2)
 REJECTED = Measured(Answer.REJECTED, 2)
 REFUSED = Measured(Answer.REFUSED, 2)
-DENIED = Measured(Answer.DENIED, 2)
+DENIED = Measured(Answer.DENIED, 2, said="403 Forbidden")
 WELL = Member(OK, OK)
 DEAD = Member(HANGS, HANGS)
 BACK = Member(OK, OK, back=True)
@@ -33,11 +33,16 @@ ROWS: tuple[tuple[str, Evidence], ...] = (
     ("a ping hangs", replace(HEALTHY, ping=HANGS)),
     ("a ping is turned away with 429", replace(HEALTHY, ping=REJECTED)),
     ("our credentials are not accepted", replace(HEALTHY, ping=DENIED)),
+    ("a connection is taken, TLS hangs", replace(HEALTHY, ping=replace(HANGS, said="connect to: TLS handshake hangs"))),
+    ("it began to answer just now, writes hang", replace(HEALTHY, canary=HANGS, starting=True)),
     ("reads and writes hang, every member answers", MUTE),
     ("one resource hangs, every member answers", replace(HEALTHY, reads=ONE)),
     ("only its own check of etcd fails", replace(HEALTHY, readiness=FAILS)),
     ("everything is answered with 500, every member answers", replace(MUTE, canary=FAILS, reads={"pods": FAILS})),
     ("reads and writes hang, etcd cannot be asked", replace(MUTE, members={})),
+    ("etcd cannot be asked, and nothing reaches it", replace(MUTE, members={}, others_write=False)),
+    ("etcd cannot be asked, nothing fails", replace(HEALTHY, members={})),
+    ("reads and writes hang, and through the others", replace(MUTE, others_write=False)),
     ("reads and writes hang, one member is not measured", replace(MUTE, members={**MEMBERS, "c": Member(None, None)})),
     ("reads and writes hang, one member denies us", replace(MUTE, members={**MEMBERS, "c": Member(DENIED, DENIED)})),
     ("reads and writes hang, one resource is not measured", replace(MUTE, reads={"pods": HANGS, "configmaps": None})),
@@ -58,6 +63,9 @@ ROWS: tuple[tuple[str, Evidence], ...] = (
     ("it reads and writes, news does not arrive", replace(HEALTHY, delivery=HANGS)),
     ("whether news arrives is not measured", replace(HEALTHY, delivery=None)),
     ("every read and write is forbidden to us", replace(HEALTHY, canary=DENIED, reads={"pods": DENIED})),
+    ("only the write is forbidden to us", replace(HEALTHY, canary=DENIED, delivery=None)),
+    ("we do not write, everything is answered", replace(HEALTHY, canary=None, delivery=None, writes=False)),
+    ("we do not write, reads hang", replace(MUTE, canary=None, delivery=None, writes=False)),
 )  # fmt: skip
 
 

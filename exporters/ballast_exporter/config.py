@@ -209,8 +209,8 @@ class Config(Model):
         if "apiserver_clients" in value.model_fields_set and known.data.get("audit", value) is None:
             raise ValueError("apiserver_clients has no events to count: say under `audit` where they come from")
         apiservers = known.data.get("apiservers")
-        if value.grpc_stall.enabled and (apiservers is None or apiservers.urls is None):
-            raise ValueError("grpc_stall probes each apiserver at its own address: list them under `apiservers.urls`")
+        if value.grpc_stall.enabled and apiservers is None:
+            raise ValueError("grpc_stall has nobody to ask: say under `apiservers` where they are")
         return value
 
     def apiserver_requests(self) -> ApiserverRequestsConfig:

@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -10,7 +9,7 @@ import msgspec
 from ballast_exporter.stall_history import History
 from kube_ballast.analysis.stall import Answer
 from kube_ballast.clients.errors import Conflict
-from kube_ballast.clients.kubernetes import Broken, Changed, Collection, Kubernetes, Listing, ObjectMeta, follow
+from kube_ballast.clients.kubernetes import Broken, Changed, Collection, Kubernetes, Listing, follow
 
 DELIVERY: Final = "delivery"
 NAMESPACE: Final = "kube-ballast"
@@ -19,50 +18,78 @@ _NAMESPACES: Final = "/api/v1/namespaces"
 _LEASES: Final = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
 
 
-class _Spec(msgspec.Struct, frozen=True, rename="camel"):
-    holder_identity: str = ""
+class _Meta(msgspec.Struct, frozen=True, rename="camel"):
+    name: str
+    resource_version: str
 
 
 class _Lease(msgspec.Struct, frozen=True):
-    metadata: ObjectMeta
-    spec: _Spec = _Spec()
+    metadata: _Meta
+
+    @property
+    def revision(self) -> int:
+        """Of etcd, at which it was written: of two of one Lease the greater is the later."""
+        return int(self.metadata.resource_version)
 
 
 class Canary:
-    """The Leases of all ``apiservers``, by address."""
+    """The Leases of all apiservers, by their addresses. Thread safe.
 
-    def __init__(self, apiservers: Mapping[str, Kubernetes], history: History) -> None:
-        self._apiservers = apiservers
+    News is known by its revision and not by what is written, so that another Ballast that writes the same Leases does
+    no harm, nor a clock that jumps.
+    """
+
+    def __init__(self, history: History) -> None:
         self._history = history
         self._lock = threading.Lock()
+        self._apiservers: dict[str, Kubernetes] = {}
         self._awaited: dict[tuple[str, str], tuple[int, float]] = {}
-        """What was written, and when, by who shall hear of it and by Lease."""
-        self._last: dict[tuple[str, str], int] = {}
+        """The revision that was written, and when, by who shall hear of it and by Lease."""
+        self._heard: dict[tuple[str, str], int] = {}
         """What was heard last: news may come before the answer to the write."""
         self._listening: set[str] = set()
 
+    def join(self, name: str, client: Kubernetes) -> None:
+        """This apiserver has a Lease from now on."""
+        with self._lock:
+            self._apiservers[name] = client
+
+    def leave(self, name: str) -> None:
+        """Nothing is written through it, nor awaited of it, any more."""
+        with self._lock:
+            self._apiservers.pop(name, None)
+        self._deaf(name)
+
     def write(self, through: str, seconds: float) -> None:
         """Change this apiserver's Lease through it, within so many seconds. Raises ClientError."""
-        apiserver, name = self._apiservers[through], _lease_name(through)
-        mark, began = str(time.time_ns()), time.monotonic()
+        with self._lock:
+            client = self._apiservers.get(through)
+        if client is None:
+            return
+        ends = time.monotonic() + seconds
+        change = {"metadata": {"name": _lease_name(through)}, "spec": {"holderIdentity": str(time.time_ns())}}
         try:
-            change = {"spec": {"holderIdentity": mark}}
-            apiserver.patch(f"{_LEASES}/{name}", change, msgspec.Raw, timeout=seconds)
+            lease = _patched(client, change, ends)
         except Conflict:  # it is not there: the first time, or somebody has deleted it
-            self._create(apiserver, name, mark, seconds - (time.monotonic() - began))
-        self._expect(name, int(mark), time.monotonic())
+            lease = _created(client, change, ends)
+        self._expect(lease, time.monotonic())
 
     def listen(self, at: str, stop: threading.Event) -> None:
         """Hear of all Leases at this apiserver until ``stop`` is set."""
-        for news in follow(self._apiservers[at], Collection(_LEASES, _Lease), stop=stop):
+        with self._lock:
+            client = self._apiservers.get(at)
+        if client is None:
+            return
+        for news in follow(client, Collection(_LEASES, _Lease), stop=stop):
             if isinstance(news, Broken):
                 self._deaf(at)
                 continue
             with self._lock:
-                self._listening.add(at)
-            heard = news.items if isinstance(news, Listing) else (news.item,) if isinstance(news, Changed) else ()
-            for lease in heard:
-                self._heard(at, lease)
+                if not stop.is_set():
+                    self._listening.add(at)
+            leases = news.items if isinstance(news, Listing) else (news.item,) if isinstance(news, Changed) else ()
+            for lease in leases:
+                self._hear(at, lease)
 
     def overdue(self) -> None:
         """Note what should have been heard of by now."""
@@ -71,24 +98,24 @@ class Canary:
             late = [key for key, (_, at) in self._awaited.items() if now - at > DELIVERED_WITHIN_SECONDS]
             began = {listener: self._awaited.pop((listener, name))[1] for listener, name in late}
         for listener, at in began.items():
-            self._history.add(listener, DELIVERY, at, Answer.TIMEOUT)
+            said = f"no news of a write within {DELIVERED_WITHIN_SECONDS:g} s"
+            self._history.add(listener, DELIVERY, at, Answer.TIMEOUT, said)
 
-    def _expect(self, name: str, mark: int, at: float) -> None:
+    def _expect(self, lease: _Lease, at: float) -> None:
+        name = lease.metadata.name
         with self._lock:
-            here = {each for each in self._listening if self._last.get((each, name), 0) >= mark}
+            here = {each for each in self._listening if self._heard.get((each, name), 0) >= lease.revision}
             for listener in self._listening - here:
-                self._awaited.setdefault((listener, name), (mark, at))
-        for listener in here:  # they heard before the answer was there
-            self._history.add(listener, DELIVERY, at, Answer.OK, 0.0)
+                self._awaited.setdefault((listener, name), (lease.revision, at))
+        for listener in here:
+            self._history.add(listener, DELIVERY, at, Answer.OK, seconds=0.0)
 
-    def _heard(self, at: str, lease: _Lease) -> None:
-        key, identity = (at, lease.metadata.name), lease.spec.holder_identity
-        if not identity.isdecimal():
-            return  # somebody else wrote it; the next write is ours again
+    def _hear(self, at: str, lease: _Lease) -> None:
+        key = (at, lease.metadata.name)
         with self._lock:
-            self._last[key] = int(identity)
+            self._heard[key] = lease.revision
             awaited = self._awaited.get(key)
-            if awaited is None or int(identity) < awaited[0]:
+            if awaited is None or lease.revision < awaited[0]:
                 return
             del self._awaited[key]
         self._history.add(at, DELIVERY, awaited[1], Answer.OK)
@@ -97,16 +124,27 @@ class Canary:
         """Its watch is being opened again: until then nothing is awaited of it."""
         with self._lock:
             self._listening.discard(at)
-            for key in [key for key in self._awaited if key[0] == at]:
-                del self._awaited[key]
+            for known in (self._awaited, self._heard):
+                for key in [key for key in known if key[0] == at]:
+                    del known[key]
 
-    def _create(self, apiserver: Kubernetes, name: str, mark: str, seconds: float) -> None:
-        lease = {"metadata": {"name": name}, "spec": {"holderIdentity": mark}}
+
+def _patched(client: Kubernetes, change: dict[str, dict[str, str]], ends: float) -> _Lease:
+    path = f"{_LEASES}/{change['metadata']['name']}"
+    return client.patch(path, change, _Lease, timeout=ends - time.monotonic())
+
+
+def _created(client: Kubernetes, lease: dict[str, dict[str, str]], ends: float) -> _Lease:
+    """The Lease, and the namespace where even that is missing; somebody else may be faster."""
+    for path, item in ((_LEASES, lease), (_NAMESPACES, {"metadata": {"name": NAMESPACE}}), (_LEASES, lease)):
         try:
-            apiserver.create(_LEASES, lease, msgspec.Raw, timeout=seconds)
-        except Conflict:
-            apiserver.create(_NAMESPACES, {"metadata": {"name": NAMESPACE}}, msgspec.Raw, timeout=seconds)
-            apiserver.create(_LEASES, lease, msgspec.Raw, timeout=seconds)
+            client.create(path, item, msgspec.Raw, timeout=ends - time.monotonic())
+        except Conflict as error:
+            if path == _LEASES and "AlreadyExists" not in error.message:
+                continue  # its namespace is missing
+        if path == _LEASES:
+            break
+    return _patched(client, lease, ends)
 
 
 def _lease_name(apiserver: str) -> str:

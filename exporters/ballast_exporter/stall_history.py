@@ -3,7 +3,7 @@
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from kube_ballast.analysis.stall import DEAD, FAILURES, STUCK, Answer, Measured, alike
@@ -13,7 +13,12 @@ VALID_SECONDS: Final = 20.0
 LATELY_SECONDS: Final = 10.0
 REDIAL_SECONDS, LONGEST_REDIAL_SECONDS = 10.0, 150.0
 """gRPC waits longer and longer between two dials: about as long as in all before, 120 s and a fifth at most."""
+STOOD_SECONDS: Final = 1.0
+"""Without a sign of life of our own for so long, what failed meanwhile may be our own doing."""
+FORGET_SECONDS: Final = 5.0
+"""After that the world may be another."""
 _ANSWERED: Final = (Answer.OK, Answer.SLOW)
+_REMEMBERED: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,71 +26,118 @@ class Told:
     """What there is to tell of a probe.
 
     ``seconds`` is how long its last answer took, None where that was none or is too old; ``answers`` are all by kind;
-    ``succeeded_at`` is in Unix seconds.
+    ``succeeded_at`` is in Unix seconds; ``last`` is what came of it last, None where that is too old.
     """
 
     seconds: float | None
     answers: Mapping[Answer, int]
     succeeded_at: float | None
+    last: Measured | None = None
 
 
 @dataclass(slots=True)
 class _Kept:
-    """Of one probe; ``measured.lately`` is not kept but counted when it is asked for."""
+    """Of one probe; ``failed`` are the failures of the last time, by when they began and ended."""
 
     began: float = 0.0
     ended: float = 0.0
     seconds: float = 0.0
     measured: Measured | None = None
-    streak_began: float = 0.0
+    row: deque[float] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
+    """When the failures in a row began, all of one kind, that have no success after them."""
+    row_began: float = 0.0
+    lost: int = 0
+    """Failures of any kind since the last success; a refusal is as good as two of them."""
     gone: tuple[float, float] | None = None
     """From when to when it last failed for certain."""
-    failed_at: deque[float] = field(default_factory=lambda: deque(maxlen=8))
+    failed: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
+    up_since: float | None = None
     answers: Counter[Answer] = field(default_factory=Counter)
     succeeded_at: float | None = None
 
 
 class History:
-    """The answers of all probes by subject and name. Thread safe; times are the clock's seconds."""
+    """The answers of all probes by subject and name. Thread safe; times are the clock's seconds.
+
+    A process that stands still (SIGSTOP, a machine that swaps) lets its own deadlines pass. What was under way then is
+    no answer, neither way; after a long standstill nothing that was known before is known any more.
+    """
 
     def __init__(self, clock: Callable[[], float], wall: Callable[[], float]) -> None:
         self._clock = clock
         self._wall = wall
         self._lock = threading.Lock()
         self._kept: dict[tuple[str, str], _Kept] = {}
+        self._alive = clock()
+        self._stood_until = float("-inf")
+        self._stood = 0.0
+        """How many seconds the last long standstill lasted."""
 
-    def add(self, subject: str, probe: str, began: float, answer: Answer, seconds: float | None = None) -> None:
+    def add(
+        self, subject: str, probe: str, began: float, answer: Answer, said: str = "", *, seconds: float | None = None
+    ) -> None:
         """The probe began at ``began`` and has just ended so; ``seconds`` where it took another time than that."""
-        now = self._clock()
         with self._lock:
+            now = self._tick()
+            if began < self._stood_until:
+                return
             kept = self._kept.setdefault((subject, probe), _Kept())
-            failures = 0
-            if answer is Answer.OK:
-                kept.succeeded_at = self._wall()
-                kept.streak_began = began
-            else:
-                before = kept.measured.failures if kept.measured and alike(kept.measured.answer, answer) else 0
-                failures = 1 + before
-                kept.streak_began = kept.streak_began if before else began
-            if failures >= FAILURES and answer in DEAD:
-                kept.gone = kept.streak_began, now
-            if answer in STUCK:
-                kept.failed_at.append(now)
             kept.answers[answer] += 1
-            kept.began, kept.ended, kept.measured = began, now, Measured(answer, failures)
+            if answer is Answer.OK:
+                kept.up_since = began if kept.lost >= FAILURES else kept.up_since
+                kept.lost = 0
+                kept.succeeded_at = self._wall()
+            else:
+                kept.lost += FAILURES if answer is Answer.REFUSED else 1
+            if answer is Answer.OK or not (kept.measured and alike(kept.measured.answer, answer)):
+                kept.row.clear()  # failures of different kinds confirm nothing of each other
+                kept.row_began, before = began, 0
+            else:
+                before = kept.measured.failures
+            failures = 0 if answer is Answer.OK else before + 1
+            if failures:
+                kept.row.append(began)
+            if failures >= FAILURES and answer in DEAD:
+                kept.gone = kept.row_began, now
+            if answer in STUCK:
+                kept.failed.append((began, now))
+            kept.began, kept.ended, kept.measured = began, now, Measured(answer, failures, said=said)
             kept.seconds = now - began if seconds is None else seconds
 
-    def measured(self, subject: str, probe: str, since: float | None = None) -> Measured | None:
-        """What the probe says now; a success is none when it began before ``since``, since when something fails."""
-        now = self._clock()
+    def tick(self) -> None:
+        """We are alive; to be called several times a second."""
         with self._lock:
+            self._tick()
+
+    def measured(
+        self, subject: str, probe: str, since: float | None = None, up: float | None = None
+    ) -> Measured | None:
+        """What the probe says now.
+
+        A success is none when it began before ``since``, since when something fails. A failure is none when it began
+        before ``up``, since when the server answers at all.
+        """
+        with self._lock:
+            now = self._tick()
             kept = self._kept.get((subject, probe))
             if kept is None or kept.measured is None or now - kept.ended > VALID_SECONDS:
                 return None
-            if since is not None and kept.measured.well and kept.began < since:
+            measured = kept.measured
+            if measured.well and since is not None and kept.began < since:
                 return None
-            lately = sum(now - at <= LATELY_SECONDS for at in kept.failed_at)
-            return Measured(kept.measured.answer, kept.measured.failures, lately)
+            failures = measured.failures
+            if up is not None and not measured.well and kept.row_began < up:
+                failures = sum(began >= up for began in kept.row)
+                if not failures:
+                    return None
+            lately = sum(now - at <= LATELY_SECONDS and (up is None or began >= up) for began, at in kept.failed)
+            return replace(measured, failures=failures, lately=lately)
+
+    def up_since(self, subject: str, probe: str) -> float | None:
+        """When it first answered again after it had not, None when it never failed twice or was refused."""
+        with self._lock:
+            kept = self._kept.get((subject, probe))
+            return kept.up_since if kept is not None else None
 
     def failing_since(self, subject: str, probe: str) -> float | None:
         """When the first of the failures in a row began, that are timeouts or errors; None while there are none."""
@@ -93,7 +145,7 @@ class History:
             kept = self._kept.get((subject, probe))
             if kept is None or kept.measured is None or kept.measured.answer not in STUCK:
                 return None
-            return kept.streak_began
+            return kept.row_began
 
     def back(self, subject: str, probe: str) -> bool:
         """Whether it failed for certain, and so lately that those who lost it may not have dialled it again."""
@@ -102,13 +154,40 @@ class History:
             if kept is None or kept.gone is None:
                 return False
             since, until = kept.gone
-            return self._clock() <= until + min(until - since + REDIAL_SECONDS, LONGEST_REDIAL_SECONDS)
+            return self._tick() <= until + min(until - since + REDIAL_SECONDS, LONGEST_REDIAL_SECONDS)
 
     def told(self, subject: str, probe: str) -> Told:
         """What is to be told of the probe; of one that was never made, nothing."""
-        now = self._clock()
         with self._lock:
+            now = self._tick()
             kept = self._kept.get((subject, probe), _Kept())
-            answered = kept.measured is not None and kept.measured.answer in _ANSWERED
-            fresh = answered and now - kept.ended <= VALID_SECONDS
-            return Told(kept.seconds if fresh else None, dict(kept.answers), kept.succeeded_at)
+            last = kept.measured if now - kept.ended <= VALID_SECONDS else None
+            seconds = kept.seconds if last is not None and last.answer in _ANSWERED else None
+            return Told(seconds, dict(kept.answers), kept.succeeded_at, last)
+
+    def notes(self) -> tuple[str, ...]:
+        """That we ourselves were in the way, as long as that explains what is not known."""
+        with self._lock:
+            if not self._stood or self._tick() - self._stood_until > VALID_SECONDS:
+                return ()
+            return (f"this process itself stood still for {self._stood:.0f} s: what it knew before is forgotten",)
+
+    def forget(self, subject: str) -> None:
+        """Nobody asks it any more."""
+        with self._lock:
+            for key in [key for key in self._kept if key[0] == subject]:
+                del self._kept[key]
+
+    def _tick(self) -> float:
+        now = self._clock()
+        stood = now - self._alive
+        if stood > STOOD_SECONDS or stood < 0:  # a clock that goes back is none to count by
+            self._stood_until = now
+        if stood > FORGET_SECONDS or stood < 0:
+            self._stood = abs(stood)
+            for kept in self._kept.values():
+                kept.measured = None
+                kept.row.clear()
+                kept.failed.clear()
+        self._alive = now
+        return now

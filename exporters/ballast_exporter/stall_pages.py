@@ -1,11 +1,16 @@
-"""The apiservers' own pages of metrics, read in the background: what explains a verdict and never makes one."""
+"""The apiservers' own pages of metrics, read in the background: what explains a verdict and never makes one.
+
+They also tell which address is no apiserver's own: all pages of one look, at marks on one clock, are compared.
+"""
 
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Protocol
 
+from kube_ballast.analysis.apiserver_identity import Identities
+from kube_ballast.analysis.apiserver_requests import Tally
 from kube_ballast.analysis.stall_page import METRICS, Page, Progress, progress, same_process
 from kube_ballast.clients.errors import ClientError
 from kube_ballast.clients.exposition import Sample
@@ -27,19 +32,24 @@ class Source(Protocol):
 class Pages:
     """What was read of each apiserver. Thread safe; times are the clock's seconds."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, every: float = EVERY_SECONDS, clock: Callable[[], float] = time.monotonic) -> None:
+        self._every = every
         self._clock = clock
+        self._began = clock()
         self._lock = threading.Lock()
         self._kept: dict[str, deque[Page]] = {}
         self._trouble: dict[str, str] = {}
+        self._identities = Identities()
+        self._looks: dict[int, dict[str, Tally]] = {}
+        """Pages by look, until they are compared."""
 
     def follow(self, name: str, source: Source, asks: Callable[[], None], stop: threading.Event) -> None:
-        """Read this apiserver's page every 15 s until ``stop`` is set; ``asks`` is called before each request."""
+        """Read this apiserver's page at each mark until ``stop`` is set; ``asks`` is called before each request."""
         while not stop.is_set():
-            began = self._clock()
             asks()
             self.read(name, source, READ_SECONDS)
-            stop.wait(max(1.0, began + EVERY_SECONDS - self._clock()))
+            past = (self._clock() - self._began) % self._every
+            stop.wait(self._every - past)
 
     def read(self, name: str, source: Source, seconds: float) -> None:
         """Read it once, in so many seconds."""
@@ -57,6 +67,20 @@ class Pages:
             if kept and not same_process(kept[-1], page):
                 kept.clear()
             kept.append(page)
+            if page.who.is_an_apiservers:
+                self._looks.setdefault(self._look(page.began), {})[name] = page.who
+
+    def unusable(self, asked: int) -> Mapping[str, str] | None:
+        """The addresses that are no apiserver's own, and why; None while there is nothing new to compare.
+
+        ``asked`` is how many there are: a look is over when all were read, or when the next one begins.
+        """
+        now = self._look(self._clock())
+        with self._lock:
+            over = [look for look, pages in self._looks.items() if look < now or len(pages) >= asked]
+            pages = [self._looks.pop(look) for look in sorted(over)]
+        found = [self._identities.unusable(each) for each in pages]
+        return found[-1] if found else None
 
     def progress(self, name: str) -> Progress | None:
         """What its pages say now, None when there was none within a minute."""
@@ -71,3 +95,6 @@ class Pages:
         with self._lock:
             trouble = self._trouble.get(name)
         return (*(known.words() if known else ()), *((trouble,) if trouble else ()))
+
+    def _look(self, at: float) -> int:
+        return int((at - self._began) // self._every)

@@ -25,8 +25,12 @@ class ApiserverReport:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """``apiservers`` by HOST:PORT, ``members`` by HOST:PORT and probe; ``notes`` say what cannot be told and why."""
+    """``apiservers`` by HOST:PORT, ``members`` by HOST:PORT and probe; ``notes`` say what cannot be told and why.
+
+    ``defragmenting`` are the members that say that they do.
+    """
 
     apiservers: Mapping[str, ApiserverReport]
     members: Mapping[str, Mapping[str, Told]]
     notes: tuple[str, ...] = ()
+    defragmenting: tuple[str, ...] = ()

@@ -10,10 +10,11 @@ from ballast_exporter.collectors.grpc_stall import GrpcStall
 from ballast_exporter.contract import RequestCounter
 from ballast_exporter.core import Core, Running
 from ballast_exporter.exposition import PLAIN
-from ballast_exporter.stall_history import VALID_SECONDS, History, Told
-from ballast_exporter.stall_probes import CANARY, PING, READINESS, READS, answered
+from ballast_exporter.stall_apiserver import CANARY, PING, READINESS, READS
+from ballast_exporter.stall_asking import answered
+from ballast_exporter.stall_history import Told
 from ballast_exporter.stall_report import ApiserverReport, Report
-from kube_ballast.analysis.stall import Answer, Judgement, Measured, Verdict
+from kube_ballast.analysis.stall import Answer, Judgement, Verdict
 from kube_ballast.analysis.stall_page import Progress
 from kube_ballast.clients.errors import BadResponse, ClientError, Denied, NoSpace, Timeout, Unavailable
 from kube_ballast.clients.kubernetes import TooManyRequests
@@ -92,49 +93,6 @@ def test_evidence_that_is_too_old_is_not_told() -> None:
     core = Core([Running("grpc_stall", GrpcStall(FakeProbes(), lambda: 1e9), 10.0, 5.0, RequestCounter())])
     core.slots[0].poll()
     assert create_app(core).test_client().get("/evidence").json == []
-
-
-def test_what_was_well_before_a_failure_began_is_no_evidence_of_its_cause() -> None:
-    now = [100.0]
-    history = History(lambda: now[0], lambda: 1e9)
-    history.add("etcd", "linearizable", 99.0, Answer.OK)
-    history.add("apiserver", "pods", 99.5, Answer.TIMEOUT)
-    since = history.failing_since("apiserver", "pods")
-    assert since == 99.5
-    assert history.measured("etcd", "linearizable", since) is None
-    history.add("etcd", "linearizable", 99.9, Answer.OK)
-    assert history.measured("etcd", "linearizable", since)
-
-
-def test_failures_of_different_kinds_confirm_nothing_of_each_other() -> None:
-    history = History(lambda: 100.0, lambda: 0.0)
-    for answer in (Answer.REFUSED, Answer.REFUSED, Answer.TIMEOUT):
-        history.add("apiserver", "ping", 99.0, answer)
-    assert history.measured("apiserver", "ping") == Measured(Answer.TIMEOUT, 1, 1)
-    history.add("apiserver", "ping", 99.0, Answer.ERROR)
-    assert history.measured("apiserver", "ping") == Measured(Answer.ERROR, 2, 2)
-
-
-def test_a_member_is_back_for_about_as_long_as_it_was_gone() -> None:
-    now = [100.0]
-    history = History(lambda: now[0], lambda: 0.0)
-    history.add("etcd", "linearizable", 100.0, Answer.REFUSED)
-    assert not history.back("etcd", "linearizable")
-    now[0] = 140.0
-    history.add("etcd", "linearizable", 139.0, Answer.REFUSED)
-    history.add("etcd", "linearizable", 139.5, Answer.OK)
-    now[0] = 180.0
-    assert history.back("etcd", "linearizable")
-    now[0] = 191.0
-    assert not history.back("etcd", "linearizable")
-
-
-def test_an_answer_gets_too_old_to_be_evidence() -> None:
-    now = [100.0]
-    history = History(lambda: now[0], lambda: 1e9)
-    history.add("apiserver", "pods", 99.0, Answer.OK)
-    now[0] += VALID_SECONDS + 1
-    assert history.measured("apiserver", "pods") is None
 
 
 def test_each_error_says_what_it_can() -> None:

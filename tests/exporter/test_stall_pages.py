@@ -34,7 +34,7 @@ class FakePage:
 
 def test_a_call_that_does_not_end_gets_older_from_page_to_page() -> None:
     now = [0.0]
-    pages, source = Pages(lambda: now[0]), FakePage()
+    pages, source = Pages(clock=lambda: now[0]), FakePage()
     for _ in range(3):
         pages.read("a", source, 1.0)
         now[0] += EVERY_SECONDS
@@ -46,7 +46,7 @@ def test_a_call_that_does_not_end_gets_older_from_page_to_page() -> None:
 
 def test_a_restart_begins_anew() -> None:
     now = [0.0]
-    pages, source = Pages(lambda: now[0]), FakePage()
+    pages, source = Pages(clock=lambda: now[0]), FakePage()
     pages.read("a", source, 1.0)
     now[0] += EVERY_SECONDS
     source.start += 15
@@ -58,7 +58,7 @@ def test_a_restart_begins_anew() -> None:
 
 def test_an_old_page_is_no_page_and_why_there_is_none_is_said() -> None:
     now = [0.0]
-    pages, source = Pages(lambda: now[0]), FakePage()
+    pages, source = Pages(clock=lambda: now[0]), FakePage()
     pages.read("a", source, 1.0)
     source.error = Timeout("a", "GET /metrics: no whole answer within 30 s")
     now[0] += VALID_SECONDS + 1

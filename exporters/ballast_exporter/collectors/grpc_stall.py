@@ -37,22 +37,27 @@ and one Lease an apiserver. Series: about 100 an apiserver and one for each reso
 etcd member.
 
 Reads: ``/readyz/ping`` and ``/readyz/etcd-readiness``; one object that nobody has, named ``ballast-canary``, of each
-resource in ``ballast_exporter.stall_probes.READS``; Leases in the namespace ``kube-ballast``, which it also writes;
+resource in ``ballast_exporter.stall_apiserver.READS``; Leases in the namespace ``kube-ballast``, which it also writes;
 ``kube_ballast.analysis.stall_page.METRICS`` of ``/metrics``; one key of etcd.
 """
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final, Protocol
 
+from ballast_exporter.apiservers import Apiservers, Discovered, Listed
 from ballast_exporter.config import Config
 from ballast_exporter.contract import Finding, KubernetesRule, RequestCounter, Snapshot
+from ballast_exporter.stall_apiserver import OBJECT, Server
 from ballast_exporter.stall_canary import NAMESPACE
 from ballast_exporter.stall_families import families
-from ballast_exporter.stall_probes import OBJECT, Probes, Server
+from ballast_exporter.stall_probes import Probes
 from ballast_exporter.stall_report import Report
 from kube_ballast.analysis.stall import Verdict
+from kube_ballast.clients.apiserver_addresses import apiserver_urls
+from kube_ballast.clients.kubernetes import Kubernetes
 from kube_ballast.config import HttpConfig
 
 NAME = "grpc_stall"
@@ -62,6 +67,7 @@ RULES = (
     KubernetesRule(("get",), ("nodes",), names=(OBJECT,)),
     KubernetesRule(("get",), ("pods", "configmaps", "secrets"), namespace="default", names=(OBJECT,)),
     KubernetesRule(("get",), ("endpointslices",), group="discovery.k8s.io", namespace="default", names=(OBJECT,)),
+    KubernetesRule(("list",), ("endpointslices",), group="discovery.k8s.io", namespace="default"),
     KubernetesRule(("list", "watch", "create", "patch"), ("leases",), group="coordination.k8s.io", namespace=NAMESPACE),
 )
 
@@ -102,11 +108,22 @@ class GrpcStall:
 
 
 def build(config: Config, requests: RequestCounter) -> GrpcStall:
-    """The collector for the apiservers that are listed, and the first etcd."""
+    """The collector for the apiservers that are listed, or that the cluster names, and the first etcd."""
     settings, uses = config.apiservers, config.collectors.grpc_stall.uses
     assert settings is not None, "the configuration is refused without apiservers"
-    assert settings.urls is not None, "likewise without their addresses"
-    configs = [HttpConfig(url=u, tls=settings.tls, bearer_token_file=settings.bearer_token_file) for u in settings.urls]
-    servers = [Server(each) for each in configs]
-    servers = [Server(each.config, uses.get(each.name)) for each in servers]
-    return GrpcStall(Probes(servers, config.etcd[0], requests))
+    kubernetes = None if settings.kubernetes is None else Kubernetes(settings.kubernetes, agent="ballast-stall")
+    own = settings.tls or settings.bearer_token_file
+
+    def connect(url: str) -> Server:
+        server = Server(HttpConfig(url=url, tls=settings.tls, bearer_token_file=settings.bearer_token_file))
+        return replace(server, members=uses.get(server.name), through=None if own else kubernetes)
+
+    apiservers: Apiservers[Server] = Listed([connect(url) for url in settings.urls or ()])
+    if kubernetes is not None:
+
+        def find(timeout: float) -> Sequence[str]:
+            requests.count(kubernetes.target)
+            return apiserver_urls(kubernetes, timeout=timeout)
+
+        apiservers = Discovered(find, connect)
+    return GrpcStall(Probes(apiservers, config.etcd[0], requests))

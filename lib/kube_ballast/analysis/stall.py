@@ -5,7 +5,7 @@ that everything else that could be at fault was measured and is well. What was n
 a name.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -64,12 +64,14 @@ def alike(one: Answer, other: Answer) -> bool:
 class Measured:
     """The last answer of a probe, and how often in a row it was a failure of that kind (an `Answer.OK` has 0).
 
-    ``lately`` counts its timeouts and errors of the last seconds, also where successes came between.
+    ``lately`` counts its timeouts and errors of the last seconds, also where successes came between. ``said`` is what
+    the failure said of itself.
     """
 
     answer: Answer
     failures: int = 0
     lately: int = 0
+    said: str = ""
 
     @property
     def well(self) -> bool:
@@ -111,8 +113,10 @@ class Evidence:
     """All that is known of one apiserver; None, or a name that is missing, is not measured (lately).
 
     ``reads`` are quorum reads through this apiserver by resource, every one that is configured. ``members`` is empty
-    where etcd cannot be asked directly. ``others_write`` is whether a write through another apiserver works now, False
-    where there is no other.
+    where etcd cannot be asked directly. ``others_write`` is whether a write through another apiserver works now, or a
+    read where nothing is written; False where there is no other. ``answered`` is whether a read or a write through this
+    apiserver was answered since the first of those that fail. ``starting`` is whether it began to answer only just
+    now. ``writes`` is whether we write at all: without, canary and delivery are left out.
     """
 
     ping: Measured | None
@@ -123,7 +127,8 @@ class Evidence:
     members: Mapping[str, Member]
     others_write: bool | None = None
     answered: bool = True
-    """Whether a read or a write through this apiserver was answered since the first of those that fail."""
+    starting: bool = False
+    writes: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +143,12 @@ class Judgement:
 
 def judge(evidence: Evidence) -> Judgement:
     """The verdict on one apiserver; the first of the truth table's rows that holds."""
-    return _front(evidence) or _storage(evidence) or _rest(evidence)
+    if front := _front(evidence):
+        return front
+    judgement = _storage(evidence) or _rest(evidence)
+    if evidence.starting and judgement.verdict is not Verdict.OK:
+        return _unknown(*judgement.reasons, "but it began to answer only a few seconds ago: it may be starting")
+    return judgement
 
 
 def _front(evidence: Evidence) -> Judgement | None:
@@ -146,14 +156,16 @@ def _front(evidence: Evidence) -> Judgement | None:
     ping = evidence.ping
     if ping is None:
         return _unknown("whether it answers at all is not measured")
+    times = "once" if ping.failures == 1 else f"{ping.failures} times in a row"
+    said = f": {ping.said}" if ping.said else ""
     if ping.is_(Answer.REFUSED):
-        return Judgement(Verdict.DOWN, (f"nobody listens at its address ({ping.failures} times in a row)",))
+        return Judgement(Verdict.DOWN, (f"nobody listens at its address ({times})",))
     if ping.is_(Answer.TIMEOUT):
-        return Judgement(Verdict.UNREACHABLE, (f"a ping has no answer ({ping.failures} times in a row)",))
+        return Judgement(Verdict.UNREACHABLE, (f"a ping has no answer ({times}){said}",))
     if ping.is_(Answer.REJECTED):
         return Judgement(Verdict.OVERLOADED, ("it turns even a ping away with 429",))
     if not ping.well:
-        return _unknown(f"ping: {ping.answer} ({ping.failures} in a row): that tells neither for nor against it")
+        return _unknown(f"ping: {ping.answer} ({times}), which tells neither for nor against it{said}")
     return None
 
 
@@ -165,7 +177,7 @@ def _storage(evidence: Evidence) -> Judgement | None:
     resources = tuple(sorted(failing))
     seen = f"ping is answered, etcd is not reached for {', '.join(resources)}"
     if missing := sorted(_missing(evidence)):
-        return _unknown(seen, f"not measured: {', '.join(missing)}")
+        return _unknown(seen, f"not measured: {', '.join(missing)}", *_without_etcd(evidence))
     return (
         _etcd(evidence, seen)
         or _rejected(evidence, seen)
@@ -176,8 +188,9 @@ def _storage(evidence: Evidence) -> Judgement | None:
 
 def _storage_probes(evidence: Evidence) -> Iterable[tuple[str, Measured | None]]:
     """Everything that goes through this apiserver to etcd, by the resource whose channel it takes."""
-    yield from evidence.reads.items()
-    yield from ((LEASES, evidence.canary), (HEALTH, evidence.readiness))
+    yield from (*evidence.reads.items(), (HEALTH, evidence.readiness))
+    if evidence.writes:
+        yield LEASES, evidence.canary
 
 
 def _share(evidence: Evidence) -> Judgement | None:
@@ -195,6 +208,12 @@ def _missing(evidence: Evidence) -> Iterable[str]:
     if not evidence.members:
         yield "etcd itself, so that it cannot be told from the way to it"
     yield from (f"etcd member {name}" for name, member in evidence.members.items() if not member.measured)
+
+
+def _without_etcd(evidence: Evidence) -> Iterable[str]:
+    """What can be known where etcd cannot be asked."""
+    if not evidence.members and evidence.others_write:
+        yield "requests through another apiserver reach etcd: so it is this one's channel, or the member that it asks"
 
 
 def _all_measured(evidence: Evidence) -> bool:
@@ -219,7 +238,7 @@ def _etcd(evidence: Evidence, seen: str) -> Judgement | None:
     """What etcd itself says, asked directly; None when it is well."""
     members = evidence.members
     if blind := sorted(name for name, each in members.items() if Answer.DENIED in each.answers):
-        return _unknown(seen, f"etcd members that do not let us look: {', '.join(blind)}")
+        return _unknown(seen, f"etcd members that do not let us look: {'; '.join(map(_denial(members), blind))}")
     if len(_bad(evidence)) == len(members):
         return _quorum(evidence, seen)
     return _used(evidence, seen)
@@ -233,7 +252,7 @@ def _used(evidence: Evidence, seen: str) -> Judgement | None:
             return _unknown(
                 seen, f"{', '.join(culprits)} fails, and no other member is seen to answer: is it all of them?"
             )
-        words = f"asked directly, {', '.join(culprits)} fails or defragments"
+        words = f"asked directly, {'; '.join(_fault(name, used[name]) for name in culprits)}"
         return Judgement(Verdict.ETCD_MEMBER_BAD, (seen, words), members=culprits)
     if slow := tuple(sorted(name for name, each in used.items() if each.slow)):
         if evidence.readiness is not None and evidence.readiness.is_(*STUCK):
@@ -245,13 +264,26 @@ def _used(evidence: Evidence, seen: str) -> Judgement | None:
     return None
 
 
+def _fault(name: str, member: Member) -> str:
+    return f"{name} is being defragmented" if member.defragments else f"{name} fails"
+
+
+def _denial(members: Mapping[str, Member]) -> Callable[[str], str]:
+    def words(name: str) -> str:
+        asked = (members[name].linearizable, members[name].serializable)
+        said = next((each.said for each in asked if each and each.answer is Answer.DENIED and each.said), "")
+        return f"{name} ({said})" if said else name
+
+    return words
+
+
 def _quorum(evidence: Evidence, seen: str) -> Judgement:
     bad = tuple(sorted(evidence.members))
     failed = f"no member answers a linearizable read: {', '.join(bad)}"
     if evidence.others_write is None:
-        return _unknown(seen, failed, "not measured: whether another apiserver can write")
+        return _unknown(seen, failed, "not measured: whether another apiserver reaches etcd")
     if evidence.others_write:
-        return _unknown(seen, failed, "yet another apiserver writes: our own way to etcd may be at fault")
+        return _unknown(seen, failed, "yet another apiserver reaches etcd: our own way there may be at fault")
     return Judgement(Verdict.ETCD_DOWN, (seen, failed), members=bad)
 
 
@@ -285,27 +317,36 @@ def _elsewhere(evidence: Evidence, seen: str) -> Judgement | None:
 
 def _stalled(evidence: Evidence, seen: str, resources: tuple[str, ...]) -> Judgement:
     members = ", ".join(sorted(evidence.members))
-    return Judgement(Verdict.CHANNEL_STALLED, (seen, f"asked directly, etcd answers on {members}"), resources)
+    others = ("no other apiserver is seen to reach etcd",) if evidence.others_write is False else ()
+    return Judgement(Verdict.CHANNEL_STALLED, (seen, f"asked directly, etcd answers on {members}", *others), resources)
 
 
 def _rest(evidence: Evidence) -> Judgement:
     """The way to etcd is not seen to fail."""
     if unmeasured := sorted(name for name, each in _storage_probes(evidence) if each is None):
         return _unknown(f"not measured: {', '.join(unmeasured)}")
-    probes = (evidence.canary, *evidence.reads.values())
+    probes = [each for name, each in _storage_probes(evidence) if name != HEALTH]
     if any(each is not None and each.is_(Answer.REJECTED) for each in probes):
         return Judgement(Verdict.OVERLOADED, ("it turns requests away with 429 again and again",))
-    if all(each is None or each.answer is Answer.DENIED for each in probes):
-        return _unknown("it denies us every read and write: its way to etcd cannot be seen")
+    denied = [each for each in probes if each is not None and each.answer is Answer.DENIED]
+    said = f": {denied[0].said}" if denied and denied[0].said else ""
+    if len(denied) == len(probes):
+        return _unknown(f"it denies us every read and write: its way to etcd cannot be seen{said}")
+    if not evidence.writes:
+        return _members(evidence) or Judgement(Verdict.OK, ("left out: whether it writes, and whether news arrives",))
     if evidence.delivery is None:
-        return _unknown("not measured: delivery of news to its watches")
-    return _watches(evidence, evidence.delivery)
+        why = f", since it denies us the write{said}" if evidence.canary in denied else ""
+        return _unknown(f"not measured: delivery of news to its watches{why}")
+    return _members(evidence) or _watches(evidence, evidence.delivery)
+
+
+def _members(evidence: Evidence) -> Judgement | None:
+    slow = tuple(sorted(name for name, each in evidence.members.items() if each.used and each.slow))
+    return Judgement(Verdict.ETCD_SLOW, (f"asked directly, {', '.join(slow)} is slow",), members=slow) if slow else None
 
 
 def _watches(evidence: Evidence, delivery: Measured) -> Judgement:
     """Its requests are answered; whether its watches get the news."""
-    if slow := tuple(sorted(name for name, each in evidence.members.items() if each.used and each.slow)):
-        return Judgement(Verdict.ETCD_SLOW, (f"asked directly, {', '.join(slow)} is slow",), members=slow)
     if delivery.is_(Answer.TIMEOUT):
         return _undelivered(evidence)
     shaky = sorted(name for name, each in _through(evidence) if each is not None and not each.well)

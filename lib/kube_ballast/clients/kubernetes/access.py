@@ -4,7 +4,7 @@ import os
 import ssl
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -103,6 +103,24 @@ class KubeConfig:
         """See `Source`."""
         with self._lock:
             self._kept = None
+
+
+class Elsewhere:
+    """The same credentials, for another address of the same cluster."""
+
+    def __init__(self, source: Source, url: str) -> None:
+        self.target = url
+        self._source = source
+
+    def access(self, limit: Limit) -> Access:
+        """See `Source`. A name that the certificate has to have of its own (`tls-server-name`) stays."""
+        given = self._source.access(limit)
+        own = given.server_name != host_of(given.url)[0]
+        return replace(given, url=self.target, server_name=given.server_name if own else host_of(self.target)[0])
+
+    def refused(self) -> None:
+        """See `Source`."""
+        self._source.refused()
 
 
 def source(config: KubernetesConfig) -> Source:

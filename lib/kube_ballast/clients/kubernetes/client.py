@@ -67,6 +67,12 @@ class Kubernetes:
         """What errors call it until the apiserver's URL is known: that URL, or the kubeconfig's path."""
         return self._source.target
 
+    def at(self, url: str) -> "Kubernetes":
+        """The same user's, at the address of one apiserver of the cluster."""
+        same = copy.copy(self)
+        same._source = access.Elsewhere(self._source, url)  # noqa: SLF001 - of its own class
+        return same
+
     def get(self, path: str, kind: type[T], *, timeout: float, params: Params = (), accept: str = JSON) -> T:
         """The object at ``path``, such as `/api/v1/nodes/a`; see `call` for what is raised."""
         return self.call("GET", path, kind, timeout=timeout, params=params, accept=accept)

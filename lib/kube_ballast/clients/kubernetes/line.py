@@ -232,17 +232,24 @@ def _connected(access: Access, limit: Limit) -> socket.socket:
             sock.settimeout(limit.check())
             sock.connect(place)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if access.context is None:
-                return sock
-            sock.settimeout(limit.check())
-            return access.context.wrap_socket(sock, server_hostname=access.server_name)
+            return sock if access.context is None else _secured(sock, access, limit)
         except TimeoutError:
             sock.close()
             raise Overdue from None
-        except ssl.SSLError:
+        except (ssl.SSLError, Timeout):
             sock.close()
             raise
         except OSError as error:
             sock.close()
             failure = error
     raise failure
+
+
+def _secured(sock: socket.socket, access: Access, limit: Limit) -> ssl.SSLSocket:
+    assert access.context is not None
+    sock.settimeout(limit.check())
+    try:
+        return access.context.wrap_socket(sock, server_hostname=access.server_name)
+    except TimeoutError:
+        words = f"the connection was taken, the TLS handshake has no answer within {limit.seconds:g} s"
+        raise Timeout(access.url, words) from None

@@ -1,13 +1,10 @@
 """One apiserver's ``/metrics``, asked at its own address with the credentials for its cluster, read as a stream."""
 
-import copy
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Final
 
 from kube_ballast.clients.errors import BadResponse, Denied
 from kube_ballast.clients.exposition import Filter, Sample
-from kube_ballast.clients.kubernetes.access import Access, Source, host_of
 from kube_ballast.clients.kubernetes.client import LIMIT_BYTES, Kubernetes
 from kube_ballast.clients.kubernetes.limits import Limit
 
@@ -22,8 +19,7 @@ class InstanceMetrics:
 
     def __init__(self, kubernetes: Kubernetes, url: str) -> None:
         self.url = url
-        self._kubernetes = copy.copy(kubernetes)
-        self._kubernetes._source = _Elsewhere(kubernetes._source, url)  # noqa: SLF001 - of one package
+        self._kubernetes = kubernetes.at(url)
 
     def read(self, names: Iterable[str], take: Callable[[Sample], None], *, timeout: float) -> None:
         """Give the samples of ``names`` to ``take``; ``timeout`` is seconds for everything.
@@ -51,21 +47,3 @@ class InstanceMetrics:
                 wanted.close()
             except ValueError as error:
                 raise BadResponse(self.url, f"{_WHAT}: the answer cannot be read: {error}") from error
-
-
-class _Elsewhere:
-    """The same credentials, for another address of the same cluster."""
-
-    def __init__(self, source: Source, url: str) -> None:
-        self.target = url
-        self._source = source
-
-    def access(self, limit: Limit) -> Access:
-        """See `Source`. A name that the certificate has to have of its own (`tls-server-name`) stays."""
-        given = self._source.access(limit)
-        own = given.server_name != host_of(given.url)[0]
-        return replace(given, url=self.target, server_name=given.server_name if own else host_of(self.target)[0])
-
-    def refused(self) -> None:
-        """See `Source`."""
-        self._source.refused()

@@ -1,0 +1,113 @@
+"""What one apiserver is asked, each on a clock of its own."""
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+from urllib.parse import urlsplit
+
+from ballast_exporter.stall_asking import Ask, Asker, Pace, Probe
+from ballast_exporter.stall_canary import Canary
+from ballast_exporter.stall_pages import Pages
+from kube_ballast.clients.kubernetes import Kubernetes, PartialObjectMetadata
+from kube_ballast.clients.kubernetes.metrics import InstanceMetrics
+from kube_ballast.config import HttpConfig
+
+OBJECT: Final = "ballast-canary"
+"""What quorum reads ask for. Nobody has it: 404 is etcd's answer as well as any, and reads nothing of anybody's."""
+READS: Final[Mapping[str, str]] = {
+    "pods": f"/api/v1/namespaces/default/pods/{OBJECT}",
+    "nodes": f"/api/v1/nodes/{OBJECT}",
+    "configmaps": f"/api/v1/namespaces/default/configmaps/{OBJECT}",
+    "secrets": f"/api/v1/namespaces/default/secrets/{OBJECT}",
+    "endpointslices": f"/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/{OBJECT}",
+}
+PING, READINESS, CANARY = "ping", "readiness", "canary"
+PROBES: Final = (PING, READINESS, CANARY, *READS)
+_PACES: Final = {PING: Pace(2.0, 1.0), READINESS: Pace(3.0, 2.5), CANARY: Pace(2.0, 1.5)}
+_READ: Final = Pace(4.0, 1.0)
+_APART_SECONDS: Final = _READ.every / len(READS)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """An apiserver; ``members`` are the endpoints of etcd that it uses, None for all that are known.
+
+    ``through`` is a client of its cluster whose credentials are good for it; without one ``config`` has its own.
+    """
+
+    config: HttpConfig
+    members: tuple[str, ...] | None = None
+    through: Kubernetes | None = None
+
+    @property
+    def name(self) -> str:
+        return urlsplit(self.config.url).netloc
+
+    def client(self) -> Kubernetes:
+        """Asks this apiserver and no other."""
+        if self.through is not None:
+            return self.through.at(self.config.url)
+        return Kubernetes(self.config, agent="ballast-stall")
+
+
+class Asked:
+    """An apiserver that is asked. Its page goes on being read while the other probes rest."""
+
+    def __init__(self, server: Server, pages: Pages, canary: Canary | None) -> None:
+        """With ``canary`` None nothing is written through it."""
+        self.server = server
+        self._client = server.client()
+        self._pages = pages
+        self._canary = canary
+        self._lock = threading.Lock()
+        self._probing: threading.Event | None = None
+        self._ended = threading.Event()
+
+    def follow(self, asks: Callable[[], None]) -> None:
+        """Read its page until the end; ``asks`` is called before each request."""
+        page = InstanceMetrics(self._client, self.server.config.url)
+        args = (self.server.name, page, asks, self._ended)
+        threading.Thread(target=self._pages.follow, args=args, daemon=True).start()
+
+    def probe(self, asker: Asker) -> None:
+        """Make the probes, if they are not made already."""
+        name, stop = self.server.name, threading.Event()
+        with self._lock:
+            if self._probing is not None:
+                return
+            self._probing = stop
+        asks: dict[str, Ask] = {
+            PING: partial(self._page, "/readyz/ping"),
+            READINESS: partial(self._page, "/readyz/etcd-readiness"),
+        }
+        if self._canary is not None:
+            self._canary.join(name, self._client)
+            asks[CANARY] = partial(self._canary.write, name)
+            threading.Thread(target=self._canary.listen, args=(name, stop), daemon=True).start()
+        probes = [Probe(name, probe, ask, _PACES[probe], name) for probe, ask in asks.items()]
+        for number, (resource, path) in enumerate(READS.items()):
+            probes.append(Probe(name, resource, partial(self._read, path), _READ, name, number * _APART_SECONDS))
+        for each in probes:
+            asker.start(each, stop)
+
+    def rest(self) -> None:
+        """Make no more probes for now."""
+        with self._lock:
+            probing, self._probing = self._probing, None
+        if probing is not None:
+            probing.set()
+            if self._canary is not None:
+                self._canary.leave(self.server.name)
+
+    def end(self) -> None:
+        """Ask it nothing any more."""
+        self.rest()
+        self._ended.set()
+
+    def _page(self, path: str, seconds: float) -> None:
+        self._client.text(path, timeout=seconds)
+
+    def _read(self, path: str, seconds: float) -> None:
+        self._client.find(path, PartialObjectMetadata, timeout=seconds)

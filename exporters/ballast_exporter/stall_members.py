@@ -1,0 +1,109 @@
+"""Asks etcd's members directly: whether they answer a read, with a quorum and alone, and whether they defragment."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Final
+from urllib.parse import urlsplit
+
+from ballast_exporter.contract import RequestCounter
+from ballast_exporter.stall_asking import Asker, Pace, Probe
+from ballast_exporter.stall_history import History, Told
+from kube_ballast.analysis.stall import Member
+from kube_ballast.clients.errors import ClientError
+from kube_ballast.clients.etcd.client import EtcdClient
+from kube_ballast.clients.etcd.http import EtcdHttp
+from kube_ballast.config import EtcdConfig
+
+LINEARIZABLE, SERIALIZABLE = "linearizable", "serializable"
+PROBES: Final = (LINEARIZABLE, SERIALIZABLE)
+_PACES: Final = {LINEARIZABLE: Pace(2.0, 1.5, slow=0.5), SERIALIZABLE: Pace(2.5, 1.5, slow=0.5)}
+_DEFRAG: Final = Pace(10.0, 1.5)
+"""And once more as soon as a read fails."""
+_KEY: Final = b"/registry/ballast-canary"
+
+
+def address(endpoint: str) -> str:
+    """HOST:PORT of an endpoint: what a member is called."""
+    return urlsplit(endpoint).netloc
+
+
+class Members:
+    """The members of ``etcd``; with None there is none to ask."""
+
+    def __init__(self, etcd: EtcdConfig | None, history: History, requests: RequestCounter) -> None:
+        self._history = history
+        self._requests = requests
+        self._asker = Asker(history, requests)
+        members = etcd.members if etcd else ()
+        self._grpc = {m.endpoint: EtcdClient(m.endpoint, tls=etcd.tls, auth=etcd.auth) for m in members if etcd}
+        self._http = {m.endpoint: EtcdHttp(m.http_url, tls=etcd.tls) for m in members if etcd}
+        self._well = dict.fromkeys(self._grpc, True)
+        self._wake = {endpoint: threading.Event() for endpoint in self._grpc}
+        self._defragments: dict[str, bool] = {}
+
+    @property
+    def names(self) -> Sequence[str]:
+        """All of them."""
+        return tuple(map(address, self._grpc))
+
+    def start(self, stop: threading.Event) -> None:
+        """Ask until ``stop`` is set."""
+        for endpoint in self._grpc:
+            for name, ask in ((LINEARIZABLE, self._linearizable), (SERIALIZABLE, self._serializable)):
+                probe = Probe(address(endpoint), name, partial(ask, endpoint), _PACES[name], endpoint)
+                self._asker.start(probe, stop)
+            threading.Thread(target=self._watch_defragmentation, args=(endpoint, stop), daemon=True).start()
+
+    def seen(self, used: Sequence[str], since: float | None) -> Mapping[str, Member]:
+        """What is known of each, for an apiserver that uses ``used``, by name."""
+        return {
+            name: Member(
+                self._history.measured(name, LINEARIZABLE, since),
+                self._history.measured(name, SERIALIZABLE, since),
+                defragments=self._defragments.get(name, False),
+                used=name in used,
+                back=self._history.back(name, LINEARIZABLE),
+            )
+            for name in self.names
+        }
+
+    def told(self) -> Mapping[str, Mapping[str, Told]]:
+        """What is to be told of each, by name and probe."""
+        return {name: {probe: self._history.told(name, probe) for probe in PROBES} for name in self.names}
+
+    def defragmenting(self) -> tuple[str, ...]:
+        """Those that say that they defragment."""
+        return tuple(sorted(name for name, does in self._defragments.items() if does))
+
+    def close(self) -> None:
+        """Let go of the connections. To be called when it was stopped."""
+        for wake in self._wake.values():
+            wake.set()
+        for client in self._grpc.values():
+            client.close()
+
+    def _linearizable(self, endpoint: str, seconds: float) -> None:
+        try:
+            self._grpc[endpoint].range(_KEY, timeout=seconds)
+        except ClientError:
+            if self._well[endpoint]:
+                self._well[endpoint] = False
+                self._wake[endpoint].set()
+            raise
+        self._well[endpoint] = True
+
+    def _serializable(self, endpoint: str, seconds: float) -> None:
+        self._grpc[endpoint].range(_KEY, timeout=seconds, serializable=True)
+
+    def _watch_defragmentation(self, endpoint: str, stop: threading.Event) -> None:
+        http = self._http[endpoint]
+        while not stop.is_set():
+            self._wake[endpoint].clear()
+            self._requests.count(http.url)
+            try:
+                inflight = http.metrics(timeout=_DEFRAG.deadline).defrag_inflight
+            except ClientError:
+                inflight = None  # a member that says nothing of it is judged by its reads
+            self._defragments[address(endpoint)] = bool(inflight)
+            self._wake[endpoint].wait(_DEFRAG.every)
