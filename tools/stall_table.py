@@ -20,6 +20,7 @@ WELL = Member(OK, OK)
 DEAD = Member(HANGS, HANGS)
 BACK = Member(OK, OK, back=True)
 DEFRAGMENTS = Member(OK, OK, defragments=True)
+ALONE = Member(HANGS, HANGS, defragments=True)
 MEMBERS = {"a": WELL, "b": WELL, "c": WELL}
 HEALTHY = Evidence(OK, OK, OK, OK, {"pods": OK, "configmaps": OK}, MEMBERS, others_write=True)
 MUTE = replace(HEALTHY, readiness=FAILS, canary=HANGS, delivery=HANGS, reads={"pods": HANGS, "configmaps": HANGS})
@@ -50,6 +51,7 @@ ROWS: tuple[tuple[str, Evidence], ...] = (
     ("some requests fail, a member it uses fails", replace(HEALTHY, canary=SHARE, members={**MEMBERS, "c": DEAD})),
     ("nothing fails through it, a member it uses fails", replace(HEALTHY, members={**MEMBERS, "c": DEAD})),
     ("reads and writes hang, a member it uses defragments", replace(MUTE, members={**MEMBERS, "c": DEFRAGMENTS})),
+    ("reads and writes hang, the only member defragments", replace(MUTE, members={"a": ALONE})),
     ("reads and writes hang, a member it uses is slow", replace(MUTE, members={**MEMBERS, "c": Member(SLOW, OK)})),
     ("one hangs, a member it uses is slow", replace(HEALTHY, reads=ONE, members={**MEMBERS, "c": Member(SLOW, OK)})),
     ("reads and writes hang, its own check passes", replace(MUTE, readiness=OK, answered=False)),

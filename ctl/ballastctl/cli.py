@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from ballast_remediator.contract import RunState
 from ballastctl import policy, preapprovals, stops, words
 from ballastctl.apiserver import apiserver
+from ballastctl.apiserver_doctor import doctor
 from ballastctl.audit import audit
 from ballastctl.audit_policy import audit_policy
 from ballastctl.backup import backup, restore
@@ -27,7 +28,7 @@ from kube_ballast.clients.remediator_types import Run, RunSummary
 from kube_ballast.config import HttpConfig, TLSFiles
 
 _EPILOG = """\b
-Exit codes (`etcd space`, `apiserver top`, `audit verify`, `backup` and `restore` tell their own):
+Exit codes (`etcd space`, `apiserver top`, `apiserver doctor`, `audit verify`, `backup` and `restore` tell their own):
   0  done
   1  the remediator says no, or the question was answered with no
   2  a mistake in the command line
@@ -91,6 +92,7 @@ for _command in (
     replay,
 ):
     main.add_command(_command)
+apiserver.add_command(doctor)
 
 
 @main.command()

@@ -72,9 +72,9 @@ class Members:
         """What is to be told of each, by name and probe."""
         return {name: {probe: self._history.told(name, probe) for probe in PROBES} for name in self.names}
 
-    def defragmenting(self) -> tuple[str, ...]:
-        """Those that say that they defragment."""
-        return tuple(sorted(name for name, does in self._defragments.items() if does))
+    def defragmenting(self) -> Mapping[str, bool]:
+        """What they say of that, those that say anything."""
+        return dict(self._defragments)
 
     def close(self) -> None:
         """Let go of the connections. To be called when it was stopped."""
@@ -104,6 +104,9 @@ class Members:
             try:
                 inflight = http.metrics(timeout=_DEFRAG.deadline).defrag_inflight
             except ClientError:
-                inflight = None  # a member that says nothing of it is judged by its reads
-            self._defragments[address(endpoint)] = bool(inflight)
+                inflight = None
+            if inflight is None:  # what says nothing of it is judged by its reads
+                self._defragments.pop(address(endpoint), None)
+            else:
+                self._defragments[address(endpoint)] = inflight > 0
             self._wake[endpoint].wait(_DEFRAG.every)

@@ -1,7 +1,7 @@
 """What is known of all apiservers and of etcd's members at one moment: what the collector and the doctor tell."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ballast_exporter.stall_history import Told
 from kube_ballast.analysis.stall import Judgement
@@ -27,10 +27,10 @@ class ApiserverReport:
 class Report:
     """``apiservers`` by HOST:PORT, ``members`` by HOST:PORT and probe; ``notes`` say what cannot be told and why.
 
-    ``defragmenting`` are the members that say that they do.
+    ``defragmenting`` is what the members say of that, those that say anything.
     """
 
     apiservers: Mapping[str, ApiserverReport]
     members: Mapping[str, Mapping[str, Told]]
     notes: tuple[str, ...] = ()
-    defragmenting: tuple[str, ...] = ()
+    defragmenting: Mapping[str, bool] = field(default_factory=dict)

@@ -239,7 +239,9 @@ def _etcd(evidence: Evidence, seen: str) -> Judgement | None:
     members = evidence.members
     if blind := sorted(name for name, each in members.items() if Answer.DENIED in each.answers):
         return _unknown(seen, f"etcd members that do not let us look: {'; '.join(map(_denial(members), blind))}")
-    if len(_bad(evidence)) == len(members):
+    bad = _bad(evidence)
+    # A member that is being defragmented says so itself: that is no loss of a quorum, also where it is the only one.
+    if len(bad) == len(members) and not all(members[name].defragments for name in bad):
         return _quorum(evidence, seen)
     return _used(evidence, seen)
 
@@ -248,7 +250,7 @@ def _used(evidence: Evidence, seen: str) -> Judgement | None:
     """What the members say that this apiserver uses; None when they are well."""
     used = {name: each for name, each in evidence.members.items() if each.used}
     if culprits := tuple(sorted(name for name in used if name in _bad(evidence) or used[name].defragments)):
-        if not _some_answer(evidence):
+        if not _some_answer(evidence) and not all(used[name].defragments for name in culprits):
             return _unknown(
                 seen, f"{', '.join(culprits)} fails, and no other member is seen to answer: is it all of them?"
             )
