@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -39,8 +40,9 @@ class Canary:
     no harm, nor a clock that jumps.
     """
 
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: History, clock: Callable[[], float] = time.monotonic) -> None:
         self._history = history
+        self._clock = clock
         self._lock = threading.Lock()
         self._apiservers: dict[str, Kubernetes] = {}
         self._awaited: dict[tuple[str, str], tuple[int, float]] = {}
@@ -72,7 +74,7 @@ class Canary:
             lease = _patched(client, change, ends)
         except Conflict:  # it is not there: the first time, or somebody has deleted it
             lease = _created(client, change, ends)
-        self._expect(lease, time.monotonic())
+        self._expect(lease, self._clock())
 
     def listen(self, at: str, stop: threading.Event) -> None:
         """Hear of all Leases at this apiserver until ``stop`` is set."""
@@ -93,7 +95,7 @@ class Canary:
 
     def overdue(self) -> None:
         """Note what should have been heard of by now."""
-        now = time.monotonic()
+        now = self._clock()
         with self._lock:
             late = [key for key, (_, at) in self._awaited.items() if now - at > DELIVERED_WITHIN_SECONDS]
             began = {listener: self._awaited.pop((listener, name))[1] for listener, name in late}

@@ -11,13 +11,10 @@ from ballast_exporter.contract import RequestCounter
 from ballast_exporter.core import Core, Running
 from ballast_exporter.exposition import PLAIN
 from ballast_exporter.stall_apiserver import CANARY, PING, READINESS, READS
-from ballast_exporter.stall_asking import answered
 from ballast_exporter.stall_history import Told
 from ballast_exporter.stall_report import ApiserverReport, Report
 from kube_ballast.analysis.stall import Answer, Judgement, Verdict
 from kube_ballast.analysis.stall_page import Progress
-from kube_ballast.clients.errors import BadResponse, ClientError, Denied, NoSpace, Timeout, Unavailable
-from kube_ballast.clients.kubernetes import TooManyRequests
 
 GOLDEN = Path(__file__).parent / "golden/grpc_stall.prom"
 STALLED = Judgement(Verdict.CHANNEL_STALLED, ("ping is answered", "etcd answers"), ("configmaps",))
@@ -93,15 +90,3 @@ def test_evidence_that_is_too_old_is_not_told() -> None:
     core = Core([Running("grpc_stall", GrpcStall(FakeProbes(), lambda: 1e9), 10.0, 5.0, RequestCounter())])
     core.slots[0].poll()
     assert create_app(core).test_client().get("/evidence").json == []
-
-
-def test_each_error_says_what_it_can() -> None:
-    said: dict[Answer, ClientError] = {
-        Answer.REJECTED: TooManyRequests("a", "429", 1.0),
-        Answer.TIMEOUT: Timeout("a", "no whole answer"),
-        Answer.REFUSED: Unavailable("a", "[Errno 111] Connection refused"),
-        Answer.ERROR: BadResponse("a", "500"),
-        Answer.DENIED: Denied("a", "403"),
-    }
-    assert {answered(error) for error in said.values()} == set(said)
-    assert answered(NoSpace("a", "full")) is Answer.DENIED, "an etcd that is full has answered"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kube_ballast.analysis.stall import FAILURES, Answer, Evidence, Measured, Member, Verdict, judge
+from kube_ballast.analysis.stall import FAILURES, LEASES, Answer, Evidence, Measured, Member, Verdict, judge
 from tools.stall_table import HANGS, HEALTHY, MUTE, ROWS, table
 
 DOC = Path(__file__).resolve().parents[2] / "docs/grpc-stall.md"
@@ -34,6 +34,8 @@ wild = st.builds(
     st.dictionaries(st.sampled_from("abc"), members),
     st.none() | st.booleans(),
     st.booleans(),
+    st.booleans(),
+    st.booleans(),
 )
 known = st.sampled_from([evidence for _, evidence in ROWS])
 
@@ -51,6 +53,8 @@ def crossed(draw: st.DrawFn) -> Evidence:
         {**draw(known).members, **draw(st.dictionaries(st.sampled_from("abc"), members))},
         draw(parts).others_write,
         draw(parts).answered,
+        draw(known).starting,
+        draw(known).writes,
     )
 
 
@@ -128,6 +132,28 @@ def test_a_stalled_channel_is_named_only_when_it_answers_pings_and_every_member_
 
 @settings(max_examples=400, deadline=None)
 @given(evidences)
+def test_who_has_just_begun_to_answer_has_no_name_but_for_what_can_be_seen_from_outside(evidence: Evidence) -> None:
+    outside = {Verdict.DOWN, Verdict.UNREACHABLE, Verdict.OVERLOADED}
+    assert judge(replace(evidence, starting=True)).verdict in UNNAMED | outside
+
+
+@settings(max_examples=400, deadline=None)
+@given(evidences)
+def test_without_our_writes_nothing_is_said_of_writes_and_watches(evidence: Evidence) -> None:
+    judgement = judge(replace(evidence, writes=False, canary=None, delivery=None))
+    assert judgement.verdict is not Verdict.WATCH_STALE
+    assert LEASES not in judgement.resources
+
+
+@settings(max_examples=400, deadline=None)
+@given(evidences)
+def test_without_etcd_no_one_is_blamed_for_what_only_etcd_could_clear_up(evidence: Evidence) -> None:
+    blamed = {Verdict.CHANNEL_STALLED, Verdict.ETCD_DOWN, Verdict.ETCD_MEMBER_BAD, Verdict.ETCD_SLOW}
+    assert judge(replace(evidence, members={})).verdict not in blamed
+
+
+@settings(max_examples=400, deadline=None)
+@given(evidences)
 def test_whatever_is_not_well_has_a_reason(evidence: Evidence) -> None:
     judgement = judge(evidence)
     assert judgement.reasons or judgement.verdict is Verdict.OK
@@ -152,6 +178,13 @@ def test_a_member_that_this_apiserver_does_not_use_is_not_to_blame_for_its_stall
 def test_etcd_is_not_called_down_while_another_apiserver_may_be_writing(*, others: bool | None) -> None:
     down = {name: Member(HANGS, HANGS) for name in "abc"}
     assert judge(replace(MUTE, members=down, others_write=others)).verdict is Verdict.UNKNOWN
+
+
+def test_the_only_member_is_not_down_while_it_says_that_it_is_being_defragmented() -> None:
+    only = {"a": Member(HANGS, HANGS, defragments=True)}
+    judgement = judge(replace(MUTE, members=only, others_write=False))
+    assert judgement.verdict is Verdict.ETCD_MEMBER_BAD
+    assert "a is being defragmented" in judgement.reasons[-1]
 
 
 def test_while_a_quorum_is_being_lost_no_member_is_blamed_for_it() -> None:
