@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Final, Protocol
 
 from kube_ballast.analysis.apiserver_identity import Identities
@@ -19,6 +20,9 @@ EVERY_SECONDS: Final = 15.0
 READ_SECONDS: Final = 30.0
 """An apiserver that is cut off from its etcd needs 20 s."""
 VALID_SECONDS: Final = 60.0
+MOST_RESOURCES: Final = 500
+"""So many are told by name, the busiest of the first page first; one that was not never is, so no counter goes down."""
+OTHERS: Final = "(other)"
 _KEPT: Final = 21
 """Pages of one apiserver: an open call is seen to be five minutes old."""
 
@@ -39,6 +43,7 @@ class Pages:
         self._lock = threading.Lock()
         self._kept: dict[str, deque[Page]] = {}
         self._trouble: dict[str, str] = {}
+        self._named: set[str] = set()
         self._identities = Identities()
         self._looks: dict[int, dict[str, Tally]] = {}
         """Pages by look, until they are compared."""
@@ -67,6 +72,7 @@ class Pages:
             if kept and not same_process(kept[-1], page):
                 kept.clear()
             kept.append(page)
+            self._name(page)
             if page.who.is_an_apiservers:
                 self._looks.setdefault(self._look(page.began), {})[name] = page.who
 
@@ -87,7 +93,14 @@ class Pages:
         now = self._clock()
         with self._lock:
             kept = self._kept.get(name)
-            return progress(tuple(kept), now) if kept and now - kept[-1].ended <= VALID_SECONDS else None
+            if not kept or now - kept[-1].ended > VALID_SECONDS:
+                return None
+            found = progress(tuple(kept), now)
+            told: dict[str, float] = {}
+            for resource, count in found.succeeded.items():
+                key = resource if resource in self._named else OTHERS
+                told[key] = told.get(key, 0.0) + count
+            return replace(found, succeeded=told)
 
     def words(self, name: str) -> tuple[str, ...]:
         """What speaks of trouble in its pages, or that none can be had."""
@@ -95,6 +108,11 @@ class Pages:
         with self._lock:
             trouble = self._trouble.get(name)
         return (*(known.words() if known else ()), *((trouble,) if trouble else ()))
+
+    def _name(self, page: Page) -> None:
+        for resource in sorted(page.requests, key=lambda name: -page.requests[name]):
+            if len(self._named) < MOST_RESOURCES:
+                self._named.add(resource)
 
     def _look(self, at: float) -> int:
         return int((at - self._began) // self._every)

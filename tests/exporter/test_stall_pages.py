@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterable
 
-from ballast_exporter.stall_pages import EVERY_SECONDS, VALID_SECONDS, Pages
+from ballast_exporter.stall_pages import EVERY_SECONDS, MOST_RESOURCES, OTHERS, VALID_SECONDS, Pages
 from kube_ballast.clients.errors import ClientError, Timeout
 from kube_ballast.clients.exposition import Sample
 
@@ -15,6 +15,8 @@ class FakePage:
 
     def __init__(self) -> None:
         self.start = 1000.0
+        self.requests = 1.0
+        self.etcd: dict[str, float] = {}
         self.error: ClientError | None = None
 
     def read(self, names: Iterable[str], take: Callable[[Sample], None], *, timeout: float) -> None:
@@ -23,8 +25,10 @@ class FakePage:
             raise self.error
         samples = (
             Sample("process_start_time_seconds", {}, self.start),
+            Sample("apiserver_request_total", {"resource": "pods", "verb": "GET", "code": "200"}, self.requests),
             Sample("grpc_client_started_total", RANGE, 1.0),
             Sample("apiserver_storage_size_bytes", {}, 5.0),
+            *(Sample("etcd_requests_total", {"type": name}, count) for name, count in self.etcd.items()),
         )
         wanted = set(names)
         for sample in samples:
@@ -79,3 +83,42 @@ def test_each_request_is_counted_before_it_is_sent() -> None:
 
     Pages().follow("a", FakePage(), asks, stop)
     assert asked == [1]
+
+
+def test_resources_are_told_by_name_up_to_a_number_and_no_counter_goes_down() -> None:
+    pages, source = Pages(), FakePage()
+    source.etcd = {f"r{number}": float(number) for number in range(MOST_RESOURCES + 2)}
+    pages.read("a", source, 1.0)
+    first = pages.progress("a")
+    source.etcd = {**source.etcd, "r0": 9000.0}
+    pages.read("a", source, 1.0)
+    second = pages.progress("a")
+    assert first is not None
+    assert second is not None
+    assert len(first.succeeded) == MOST_RESOURCES + 1
+    assert first.succeeded[OTHERS] == 1
+    assert second.succeeded[OTHERS] == 9001
+    assert "r0" not in second.succeeded
+
+
+def test_an_address_whose_page_is_anothers_is_no_apiservers_own() -> None:
+    now = [0.0]
+    pages, one, two = Pages(clock=lambda: now[0]), FakePage(), FakePage()
+    two.start += 5
+    pages.read("one", one, 1.0)
+    pages.read("balancer", one, 1.0)
+    assert pages.unusable(3) is None, "the look is not over"
+    pages.read("two", two, 1.0)
+    unusable = pages.unusable(3)
+    assert unusable is not None
+    assert set(unusable) == {"balancer"}
+    assert pages.unusable(3) is None, "nothing new"
+
+
+def test_a_look_ends_without_whoever_does_not_answer() -> None:
+    now = [0.0]
+    pages, source = Pages(clock=lambda: now[0]), FakePage()
+    pages.read("one", source, 1.0)
+    assert pages.unusable(2) is None
+    now[0] += EVERY_SECONDS
+    assert pages.unusable(2) == {}
