@@ -112,28 +112,28 @@ def test_apiservers_are_found_from_the_service_kubernetes(cluster: Cluster) -> N
     collector, stop = grpc_stall.build(config, RequestCounter()), threading.Event()
     thread = threading.Thread(target=collector.run, args=(stop,))
     thread.start()
+    wanted = {each.advertised for each in cluster.control.apiservers}
     try:
-        found = eventually(lambda: {each.subject for each in collector.snapshot().evidence}, LATE)
+        eventually(lambda: {each.subject for each in collector.snapshot().evidence} == wanted, 2 * LATE)
     finally:
         stop.set()
         thread.join()
         collector.close()
-    assert found == {each.advertised for each in cluster.control.apiservers}
 
 
 def test_a_lease_that_somebody_deletes_is_written_again_and_nobody_is_blamed(cluster: Cluster) -> None:
     with probing(cluster.servers(), cluster.etcd.config) as probes:
         eventually(lambda: is_well(probes), LATE)
-        there = cluster.leases()
-        assert len(there) == 2
+        there = {f"canary-{url.removeprefix('https://').replace(':', '-')}" for url in cluster.urls}
         admin = Kubernetes(KubernetesConfig(kubeconfig=cluster.control.admin))
         for lease in there:
             admin.delete(f"{LEASES}/{lease}", timeout=SOON)
-        eventually(lambda: cluster.leases() == there, LATE, retry=ClientError)
+        eventually(lambda: cluster.leases() >= there, LATE, retry=ClientError)
         eventually(lambda: is_well(probes), LATE)
+    before = cluster.leases()
     with probing(cluster.servers(), cluster.etcd.config) as probes:  # as after a kill: it goes on with what is there
         eventually(lambda: is_well(probes), LATE)
-    assert cluster.leases() == there
+    assert cluster.leases() == before
 
 
 def test_who_may_not_write_is_told_so_and_blames_nobody(cluster: Cluster) -> None:

@@ -33,8 +33,8 @@ What is unknown is absent:
   no page came for a minute. ``oldest_call`` is a lower bound: docs/grpc-stall.md. Requests are counted when they end.
 
 Cost: about 2.6 requests a second to each apiserver (half of one is a write), 1 a second to each etcd member; one watch
-and one Lease an apiserver. Series: about 100 an apiserver and one for each resource that it has asked etcd for, of which
-500 are told by name; 16 an etcd member. With ``apiservers.kubernetes`` there is one LIST a minute more.
+and one Lease an apiserver. Series: about 100 an apiserver and one for each resource that it has asked etcd for, of
+which 500 are told by name; 16 an etcd member. With ``apiservers.kubernetes`` there is one LIST a minute more.
 
 Reads: ``/readyz/ping`` and ``/readyz/etcd-readiness``; one object that nobody has, named ``ballast-canary``, of each
 resource in ``ballast_exporter.stall_apiserver.READS``; Leases in the namespace ``kube-ballast``, which it also writes;
