@@ -76,10 +76,13 @@ class Members:
         """What they say of that, those that say anything."""
         return dict(self._defragments)
 
+    def wake(self) -> None:
+        """Have what waits look whether it is stopped."""
+        for each in self._wake.values():
+            each.set()
+
     def close(self) -> None:
-        """Let go of the connections. To be called when it was stopped."""
-        for wake in self._wake.values():
-            wake.set()
+        """Let go of the connections."""
         for client in self._grpc.values():
             client.close()
 

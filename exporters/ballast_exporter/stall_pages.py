@@ -95,7 +95,7 @@ class Pages:
             kept = self._kept.get(name)
             if not kept or now - kept[-1].ended > VALID_SECONDS:
                 return None
-            found = progress(tuple(kept), now)
+            found = progress(tuple(kept))
             told: dict[str, float] = {}
             for resource, count in found.succeeded.items():
                 key = resource if resource in self._named else OTHERS

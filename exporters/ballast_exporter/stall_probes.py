@@ -62,17 +62,23 @@ class Probes:
 
     def run(self, stop: threading.Event) -> None:
         """Probe until ``stop`` is set."""
-        self._members.start(stop)
-        finding = threading.Thread(target=self._find, args=(stop,), daemon=True)
-        finding.start()
-        while not stop.wait(_TICK_SECONDS):
-            self._history.tick()
-            if self._canary is not None:
-                self._canary.overdue()
-            self._sort_out()
-        finding.join()
-        for asked in self._asked.values():
-            asked.end()
+        ended = threading.Event()
+        finding = threading.Thread(target=self._find, args=(ended,), daemon=True)
+        try:
+            self._members.start(ended)
+            finding.start()
+            while not stop.wait(_TICK_SECONDS):
+                self._history.tick()
+                if self._canary is not None:
+                    self._canary.overdue()
+                self._sort_out()
+        finally:  # also where it fails: it is run again then, and nothing may be asked twice
+            ended.set()
+            self._members.wake()
+            finding.join()
+            asked, self._asked = self._asked, {}
+            for each in asked.values():
+                each.end()
 
     def judgements(self) -> Mapping[str, Judgement]:
         """The verdict on each apiserver as of now, by its address; of one that is none's own there is none."""

@@ -22,6 +22,11 @@ class ApiserverReport:
     members: tuple[str, ...]
     page: Progress | None
 
+    @property
+    def suspicious(self) -> bool:
+        """Whether its own metrics speak of trouble, also where no probe does: not every resource is probed."""
+        return self.page is not None and bool(self.page.words())
+
 
 @dataclass(frozen=True, slots=True)
 class Report:

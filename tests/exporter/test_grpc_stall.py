@@ -21,7 +21,6 @@ STALLED = Judgement(Verdict.CHANNEL_STALLED, ("ping is answered", "etcd answers"
 
 
 PAGE = Progress(
-    age=4.0,
     open_calls={"Put": 0, "Range": 13, "Txn": 7},
     oldest_seconds=31.5,
     codes={"Canceled": 2.0, "OK": 40213.0},

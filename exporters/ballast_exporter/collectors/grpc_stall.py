@@ -97,7 +97,7 @@ class GrpcStall:
         now, notes, evidence = self._clock(), list(report.notes), []
         for apiserver, each in report.apiservers.items():
             judgement = each.judgement
-            if judgement.verdict is not Verdict.OK:
+            if judgement.verdict is not Verdict.OK or each.suspicious:
                 notes.append(f"{apiserver}: {judgement.verdict}: {'; '.join(judgement.reasons)}")
             evidence.append(Finding(NAME, apiserver, judgement.verdict, judgement.reasons, now, now + VALID_SECONDS))
         return Snapshot(tuple(families(report)), tuple(notes), tuple(evidence))

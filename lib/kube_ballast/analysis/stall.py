@@ -156,7 +156,7 @@ def _front(evidence: Evidence) -> Judgement | None:
     ping = evidence.ping
     if ping is None:
         return _unknown("whether it answers at all is not measured")
-    times = "once" if ping.failures == 1 else f"{ping.failures} times in a row"
+    times = "once" if ping.failures == 1 else "again and again"  # no number: words that change are logged anew
     said = f": {ping.said}" if ping.said else ""
     if ping.is_(Answer.REFUSED):
         return Judgement(Verdict.DOWN, (f"nobody listens at its address ({times})",))

@@ -113,9 +113,8 @@ def failing_resources(before: Page, after: Page) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What the newest page says, with those before it. ``age`` is seconds since it was there."""
+    """What the newest page says, with those before it."""
 
-    age: float
     open_calls: Mapping[str, int]
     oldest_seconds: float
     codes: Mapping[str, float]
@@ -133,14 +132,13 @@ class Progress:
             said.append(f"requests to etcd end in errors only for {', '.join(self.failing)}")
         if not self.size_known:
             said.append("it cannot say how large etcd is")
-        return (f"by its own metrics, {self.age:.0f} s ago: {'; '.join(said)}",) if said else ()
+        return (f"by its own metrics: {'; '.join(said)}",) if said else ()
 
 
-def progress(pages: Sequence[Page], now: float) -> Progress:
+def progress(pages: Sequence[Page]) -> Progress:
     """What ``pages`` of one process say, in order of time; at least one."""
     last = pages[-1]
     return Progress(
-        age=now - last.ended,
         open_calls=last.open_calls(),
         oldest_seconds=oldest_call(pages),
         codes=dict(sorted(last.codes.items())),
