@@ -2,15 +2,14 @@
 
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Final
 
 import pytest
 
 from ballast_exporter.contract import RequestCounter
-from ballast_exporter.stall_asking import Asker, Pace, Probe, answered
+from ballast_exporter.stall_asking import AGAIN_SECONDS, Asker, Pace, Probe, answered
 from ballast_exporter.stall_history import History
-from kube_ballast.analysis.stall import FAILURES, Answer
+from kube_ballast.analysis.stall import Answer
 from kube_ballast.clients.errors import BadResponse, ClientError, Denied, NoSpace, Timeout, Unavailable
 from kube_ballast.clients.kubernetes import Kubernetes, TooManyRequests
 from kube_ballast.config import HttpConfig
@@ -21,42 +20,52 @@ SELDOM = Pace(every=3600.0, deadline=1.0)
 PING = "/readyz/ping"
 
 
-class Asked:
-    """Fails as long as it is told to, and knows how often it was asked."""
+class Waits(threading.Event):
+    """Lets nobody wait, notes how long they wanted to, and is set after so many waits."""
 
-    def __init__(self, error: ClientError | None) -> None:
-        self.error = error
-        self.times = 0
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+        self._most = most
 
-    def __call__(self, _seconds: float) -> None:
-        self.times += 1
-        if self.error is not None:
-            raise self.error
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout is not None
+        self.seconds.append(timeout)
+        if len(self.seconds) == self._most:
+            self.set()
+        return self.is_set()
 
 
-@contextmanager
-def asking(ask: Asked, pace: Pace) -> Iterator[RequestCounter]:
-    requests, stop = RequestCounter(), threading.Event()
-    Asker(History(lambda: 0.0, lambda: 0.0), requests).start(Probe("a", "ping", ask, pace, "a"), stop)
-    try:
-        yield requests
-    finally:
-        stop.set()
+def waits(*errors: ClientError | None) -> list[float]:
+    """Between the probes, in seconds, where they end so in turn."""
+    answers = iter(errors)
+
+    def ask(_seconds: float) -> None:
+        error = next(answers)
+        if error is not None:
+            raise error
+
+    stop, requests = Waits(len(errors) + 1), RequestCounter()
+    Asker(History(lambda: 0.0, lambda: 0.0), requests).start(Probe("a", "ping", ask, SELDOM, "a", first=7.0), stop)
+    eventually(stop.is_set)
+    first, *between = stop.seconds
+    assert first == 7.0
+    assert requests.totals() == {"a": len(errors)}
+    return between
+
+
+REFUSED: Final = Unavailable("a", "Connection refused")
 
 
 def test_a_failure_is_confirmed_at_once_and_then_asked_no_oftener_than_a_success() -> None:
-    ask = Asked(Unavailable("a", "Connection refused"))
-    with asking(ask, SELDOM) as requests:
-        eventually(lambda: ask.times == FAILURES)
-    assert ask.times == FAILURES
-    assert requests.totals() == {"a": FAILURES}
+    again, *others = waits(REFUSED, REFUSED, REFUSED, None)
+    assert again == AGAIN_SECONDS
+    assert all(seconds > SELDOM.every - 60 for seconds in others)
 
 
-def test_a_success_is_not_repeated_before_its_time() -> None:
-    ask = Asked(None)
-    with asking(ask, SELDOM):
-        eventually(lambda: ask.times == 1)
-    assert ask.times == 1
+def test_each_first_failure_is_confirmed() -> None:
+    between = waits(None, REFUSED, None, REFUSED)
+    assert [seconds == AGAIN_SECONDS for seconds in between] == [False, True, False, True]
 
 
 def said(url: str, seconds: float = 2.0) -> ClientError:
