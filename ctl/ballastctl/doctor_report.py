@@ -23,7 +23,7 @@ _DO: Final[Mapping[Verdict, str]] = {
     Verdict.OVERLOADED: "find who asks for so much, with ballastctl apiserver top: docs/alerts/ApiserverOverloaded.md",
     Verdict.DOWN: "start it, and look into its log for why it ended: docs/alerts/ApiserverDown.md",
     Verdict.UNREACHABLE: "look at its host and the network to it: docs/alerts/ApiserverUnreachable.md",
-    Verdict.UNKNOWN: "measure what is missing, and look again",
+    Verdict.UNKNOWN: "measure what is missing, and look again: docs/alerts/ApiserverPathUnknown.md",
 }
 _ALL_STALLED: Final = (
     "all of them at once is not one apiserver's channel: look at the network between the apiservers and etcd first, "
