@@ -20,7 +20,7 @@ from ballastctl.doctor_access import Patients, chosen, patient_options
 from ballastctl.doctor_report import Diagnosis, diagnosis
 from ballastctl.etcd import cancelled_by_ctrl_c
 from ballastctl.exits import EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_UNKNOWN, EXIT_UNREACHABLE, fail
-from ballastctl.words import terminal_width
+from ballastctl.words import terminal_height, terminal_width
 from kube_ballast.clients.errors import ClientError, Denied
 
 _PAGES_SECONDS: Final = 3.0
@@ -118,6 +118,10 @@ def _watch(probes: Probes, seconds: float, cancel: threading.Event, *, shows: bo
 
 def _redraw(report: Report, left: float, above: int) -> int:
     """Write over the ``above`` lines of the last time; how many there are now."""
-    lines = [*view.progress(report, terminal_width()), f"{left:.0f} s more"]
+    lines = list(view.progress(report, terminal_width()))
+    room = max(1, terminal_height() - 3)
+    if len(lines) > room:  # what scrolls away cannot be written over
+        lines = [*lines[:room], f"and {len(lines) - room} more"]
+    lines.append(f"{left:.0f} s more")
     click.echo((_UP.format(lines=above) if above else "") + "\n".join(lines), err=True)
     return len(lines)

@@ -160,8 +160,8 @@ def _cell(shown: Shown | None) -> tuple[str, str | None]:
 
 
 def progress(report: Report, columns: int) -> Iterator[str]:
-    """How things look so far, a line for each apiserver."""
-    for name, each in report.apiservers.items():
+    """How things look so far, a line for each apiserver, the sick ones first."""
+    for name, each in sorted(report.apiservers.items(), key=lambda item: item[1].judgement.verdict is Verdict.OK):
         told = {**each.probes, DELIVERY: each.delivery}
         failing = [probe for probe in _ROWS if (last := told[probe].last) and last.failures]
         silent = [probe for probe in _ROWS if told[probe].last is None]

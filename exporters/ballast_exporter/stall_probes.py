@@ -20,7 +20,7 @@ from ballast_exporter.stall_history import History
 from ballast_exporter.stall_members import Members, address
 from ballast_exporter.stall_pages import EVERY_SECONDS, Pages
 from ballast_exporter.stall_report import ApiserverReport, Report
-from kube_ballast.analysis.stall import Evidence, Judgement, judge
+from kube_ballast.analysis.stall import Evidence, Judgement, Verdict, judge
 from kube_ballast.clients.errors import ClientError
 from kube_ballast.config import EtcdConfig
 
@@ -156,6 +156,8 @@ class Probes:
 
     def _judged(self, asked: Asked) -> Judgement:
         judgement = judge(self._evidence(asked.server))
+        if judgement.verdict in {Verdict.DOWN, Verdict.UNREACHABLE}:
+            return judgement  # who does not answer gives no page either
         return replace(judgement, reasons=(*judgement.reasons, *self._pages.words(asked.server.name)))
 
     def _evidence(self, server: Server) -> Evidence:
