@@ -2,8 +2,18 @@
 {
   local config = $._config,
   local sameEtcd = [config.clusterLabel, 'etcd_cluster'],
+  local sameApiserver = [config.clusterLabel, 'apiserver'],
+  local sameCluster = [config.clusterLabel],
   // An inhibited alert reaches no receiver at all, so no rule may ever match an action alert.
   local pagesOnly = 'ballast_runbook=""',
+
+  local oneOf(alerts) = 'alertname=~"%s"' % std.join('|', alerts),
+  // The pages that name whose fault it is, on one apiserver.
+  local named = ['ApiserverChannelStalled', 'ApiserverWatchStale', 'ApiserverUnreachable', 'ApiserverDown', 'ApiserverOverloaded'],
+  local symptoms = ['ApiserverCanaryAbsent', 'ApiserverWatchDelayHigh', 'ApiserverEtcdErrorsHigh', 'ApiserverPathUnknown'],
+  // Upstream's about all apiservers together, which one of them drives up alone. They do not say which one.
+  // KubeAPIDown says that none is left: one that is stalled does not explain it, and only EtcdDown mutes it.
+  local upstreamShares = ['KubeAPIErrorBudgetBurn', 'KubeAPITerminatedRequests', 'KubeClientErrors'],
 
   alertmanager+:: {
     inhibitRules: {
@@ -19,6 +29,35 @@
           source_matchers: ['alertname="EtcdQuotaExhaustionPredicted"', 'severity="critical"'],
           target_matchers: ['alertname="EtcdQuotaExhaustionPredicted"', 'severity="warning"', pagesOnly],
           equal: sameEtcd,
+        },
+        // Without a quorum nothing works, whichever apiserver is asked.
+        {
+          source_matchers: ['alertname="EtcdDown"'],
+          target_matchers: [oneOf(named + symptoms + ['EtcdMemberBad', 'EtcdSlow'] + upstreamShares + ['KubeAPIDown']), pagesOnly],
+          equal: sameCluster,
+        },
+        // The fault is named: what is measured of the same apiserver is its shadow.
+        {
+          source_matchers: [oneOf(named)],
+          target_matchers: [oneOf(symptoms), pagesOnly],
+          equal: sameApiserver,
+        },
+        // One page outlives the next verdict by pathKeepFiringFor, so that one fault may leave two names for a minute.
+        {
+          source_matchers: ['alertname="ApiserverChannelStalled"'],
+          target_matchers: [oneOf(['ApiserverWatchStale', 'ApiserverOverloaded']), pagesOnly],
+          equal: sameApiserver,
+        },
+        {
+          source_matchers: [oneOf(['EtcdMemberBad', 'EtcdSlow'])],
+          target_matchers: [oneOf(['ApiserverCanaryAbsent', 'ApiserverWatchDelayHigh', 'ApiserverEtcdErrorsHigh']), pagesOnly],
+          equal: sameCluster,
+        },
+        // One apiserver fails its share of all requests.
+        {
+          source_matchers: [oneOf(['ApiserverChannelStalled', 'ApiserverUnreachable', 'ApiserverDown'])],
+          target_matchers: [oneOf(upstreamShares), pagesOnly],
+          equal: sameCluster,
         },
       ],
     },
@@ -39,6 +78,15 @@
             // the next group_interval, so give a multiple of that.
             repeat_interval: '5m',
             continue: true,
+            routes: [
+              {
+                // A stalled apiserver costs nodes within 40 s, and what is in the way there (evidence that was not fresh yet,
+                // another run) passes within seconds: look again soon.
+                matchers: ['ballast_runbook=~"apiserver-.+"'],
+                group_interval: '10s',
+                repeat_interval: '1m',
+              },
+            ],
           },
           {
             // The dead man's switch: it arrives every minute and a half, and its absence is noticed. With Alertmanager's own

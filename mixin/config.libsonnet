@@ -137,6 +137,39 @@
     ownShareFor: '15m',
     auditShedFor: '5m',
 
+    // The apiservers' way to etcd. A stall has to be told within 20 s, since nodes go NotReady after 40: so these groups have an
+    // interval of their own (null leaves them on Prometheus' own), and the exporter is to be scraped every 5 s as well. A verdict
+    // has been confirmed by a second failure when it comes, so most of its alerts have no `for`. They outlive an exporter that is
+    // restarted: it starts within seconds, and needs a few more for a verdict.
+    pathEvaluationInterval: '5s',
+    pathKeepFiringFor: '1m',
+    // ApiserverDown. A planned restart that takes longer is told as well. With more than 5s it comes later than 20 s.
+    apiserverDownFor: '5s',
+    overloadedFor: '30s',
+    etcdSlowFor: '1m',
+    pathUnknownFor: '10m',
+    // ApiserverCanaryAbsent. A write through each apiserver is tried every 2 s.
+    canaryAbsentSeconds: 30,
+    canaryAbsentFor: '30s',
+    // ApiserverWatchDelayHigh. News takes milliseconds; after 2.5 s it counts as lost, which is a verdict of its own.
+    watchDelaySeconds: 1,
+    watchDelayFor: '2m',
+    // ApiserverEtcdErrorsHigh. An apiserver cancels calls whenever a client goes away, and lists go on after a compaction.
+    etcdErrorsExempt: 'OK|Canceled|OutOfRange',
+    etcdErrorsRatio: 0.05,
+    etcdErrorsPerSecond: 0.1,
+    etcdErrorsFor: '1m',
+    // When nodes go NotReady whose kubelet cannot renew its Lease: kube-controller-manager's --node-monitor-grace-period, which is
+    // 40 s up to Kubernetes 1.31 and 50 s from 1.32 on, after the last renewal; that is up to 10 s older than the stall.
+    nodeGraceSeconds: 40,
+    nodeRenewSeconds: 10,
+    // From so many seconds without a write on, a page says when that will be.
+    nodeGraceToldSeconds: 10,
+    // The action alerts. Cutting the connections has had its time, ten seconds, well before a restart is asked for.
+    cutKeepFiringFor: '1m',
+    restartNeededFor: '1m',
+    restartKeepFiringFor: '1m',
+
     // BallastExporterBlind.
     blindFor: '5m',
     blindStaleSeconds: 300,

@@ -2,10 +2,12 @@
 (import 'rules/etcd_space.libsonnet') +
 (import 'rules/etcd_keyspace.libsonnet') +
 (import 'rules/apiserver.libsonnet') +
+(import 'rules/apiserver_path.libsonnet') +
 (import 'alerts/etcd_space.libsonnet') +
 (import 'alerts/etcd_defrag.libsonnet') +
 (import 'alerts/etcd_keyspace.libsonnet') +
 (import 'alerts/apiserver.libsonnet') +
+(import 'alerts/apiserver_path.libsonnet') +
 (import 'alerts/exporter.libsonnet') +
 (import 'alerts/remediator.libsonnet') +
 (import 'dashboards/etcd-space.libsonnet') +

@@ -28,7 +28,7 @@
     '{{ with printf `%(expr)s` %(values)s | query }}%(body)s{{ end }}'
     % {
       expr: std.strReplace(expr, '%s', std.join(',', [label + '=%q' for label in labels])),
-      values: std.join(' ', ['$labels.' + label for label in labels]),
+      values: std.join(' ', std.repeat(['$labels.' + label for label in labels], std.length(std.findSubstr('%s', expr)))),
       body: body,
     },
 

@@ -20,6 +20,16 @@ UPSTREAM = {
     "apiserver_flowcontrol_rejected_requests_total": KUBERNETES,
 }
 
+RUNBOOKS = "https://runbooks.prometheus-operator.dev/runbooks/kubernetes/"
+
+# Alerts of others that inhibit rules name.
+UPSTREAM_ALERTS = {
+    "KubeAPIDown": RUNBOOKS,
+    "KubeAPIErrorBudgetBurn": RUNBOOKS,
+    "KubeAPITerminatedRequests": RUNBOOKS,
+    "KubeClientErrors": RUNBOOKS,
+}
+
 
 def emitted() -> set[str]:
     """Names in the goldens of the collectors, and those that the exporter and the remediator give of themselves."""

@@ -21,7 +21,7 @@ from tests.mixin.generated import (
     rules,
     scenarios,
 )
-from tests.mixin.metric_sources import UPSTREAM, emitted
+from tests.mixin.metric_sources import UPSTREAM, UPSTREAM_ALERTS, emitted
 
 DOCS = ROOT / "docs" / "alerts"
 DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
@@ -113,7 +113,7 @@ def test_no_inhibit_rule_can_match_an_action_alert() -> None:
 
 
 def test_every_inhibit_rule_names_alerts_that_exist() -> None:
-    names = {alert.name for alert in ALL}
+    names = {alert.name for alert in ALL} | set(UPSTREAM_ALERTS)
     for rule in load(ALERTS / "alertmanager-inhibit-rules.yaml")["inhibit_rules"]:
         for matcher in rule["source_matchers"] + rule["target_matchers"]:
             if matcher.startswith("alertname"):

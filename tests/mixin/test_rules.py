@@ -1,5 +1,6 @@
 """The generated files, judged by Prometheus' and Alertmanager's own programs."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import promql_parser
 import pytest
 from ruamel.yaml import YAML
 
-from tests.mixin.generated import ALERTS, PROMTOOL_TESTS, RULE_FILES, load
+from tests.mixin.generated import ALERTS, PROMTOOL_TESTS, RULE_FILES, alerts, load
 from tests.mixin.programs import run
 
 
@@ -35,15 +36,23 @@ def test_alertmanager_accepts_the_route_with_the_inhibit_rules(tmp_path: Path) -
     run("amtool", "check-config", str(config))
 
 
+def timed(route: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every route below that has times of its own."""
+    for child in route.get("routes", []):
+        yield from ([child] if "repeat_interval" in child else [])
+        yield from timed(child)
+
+
 def test_a_repeat_comes_when_it_says() -> None:
     """Alertmanager looks for repeats once a group_interval, so what is no multiple of it comes late."""
-    route = assembled()["route"]["routes"][0]
-    repeat, interval = (promql_parser.parse_duration(route[key]) for key in ("repeat_interval", "group_interval"))
-    assert repeat > interval
-    assert not repeat % interval
+    for route in timed(assembled()["route"]):
+        repeat, interval = (promql_parser.parse_duration(route[key]) for key in ("repeat_interval", "group_interval"))
+        assert repeat > interval
+        assert not repeat % interval
 
 
-def test_an_action_alert_reaches_the_remediator_and_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("runbook", sorted({alert.labels["ballast_runbook"] for alert in alerts() if alert.is_action}))
+def test_an_action_alert_reaches_the_remediator_and_goes_on(tmp_path: Path, runbook: str) -> None:
     config = tmp_path / "alertmanager.yml"
     tree = assembled()
     YAML().dump(tree, config)
@@ -54,7 +63,7 @@ def test_an_action_alert_reaches_the_remediator_and_goes_on(tmp_path: Path) -> N
         "test",
         f"--config.file={config}",
         "--verify.receivers=ballast-remediator",
-        "ballast_runbook=etcd-free-space",
+        f"ballast_runbook={runbook}",
         "severity=none",
     )
     run(
