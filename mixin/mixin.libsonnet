@@ -13,6 +13,7 @@
 (import 'dashboards/etcd-space.libsonnet') +
 (import 'dashboards/remediation.libsonnet') +
 (import 'dashboards/request-mix.libsonnet') +
+(import 'dashboards/control-plane-path.libsonnet') +
 (import 'alertmanager.libsonnet') +
 // After the alerts, so that it sees every one of them.
 (import 'lib/runbook_links.libsonnet') +

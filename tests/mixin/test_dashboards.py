@@ -1,15 +1,12 @@
 """What the panels of a dashboard show, asked of promtool: on a calm etcd, and where a label or a number is missing."""
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
 
-from tests.mixin.generated import ALERTS, DASHBOARDS
-from tests.mixin.programs import run
+from tests.mixin.panels import asked, judge, panels_of, stat
 
 USED = {"a": 0.41, "b": 0.43, "c": 0.42}
 PER_MEMBER = {
@@ -71,32 +68,7 @@ def counted(which: str, parts: Mapping[str, int]) -> Iterator[Mapping[str, str]]
 
 
 def panels() -> list[Any]:
-    dashboard = json.loads((DASHBOARDS / "ballast-etcd-space.json").read_text())
-    return [panel for panel in dashboard["panels"] if panel["type"] != "row"]
-
-
-def asked(expression: str) -> str:
-    """What Grafana makes of an expression while all is chosen."""
-    for variable, value in {"$cluster": ".*", "$etcd_cluster": ".*", "$__rate_interval": "5m"}.items():
-        expression = expression.replace(variable, value)
-    return expression
-
-
-def judge(folder: Path, series: Sequence[Mapping[str, str]], cases: Sequence[Mapping[str, Any]]) -> None:
-    """Lets promtool compare answers at one hour with those expected."""
-    path = folder / "panels_test.yaml"
-    document = {
-        "rule_files": [str(ALERTS / "ballast-rules.yaml")],
-        "tests": [
-            {
-                "interval": "1m",
-                "input_series": series,
-                "promql_expr_test": [{"eval_time": "1h", **case} for case in cases],
-            }
-        ],
-    }
-    YAML().dump(document, path)
-    run("promtool", "test", "rules", str(path))
+    return panels_of("ballast-etcd-space")
 
 
 @pytest.mark.parametrize("extra", ["", ', cluster="east"'], ids=["no cluster label", "cluster label"])
@@ -113,9 +85,7 @@ def test_on_a_calm_etcd_every_panel_shows_something_or_says_what_empty_means(tmp
 
 
 def big(title: str) -> str:
-    [panel] = [each for each in panels() if each["type"] == "stat" and each["title"] == title]
-    [target] = panel["targets"]
-    return asked(target["expr"])
+    return asked(stat("ballast-etcd-space", title)["targets"][0]["expr"])
 
 
 def test_the_large_numbers_of_a_calm_etcd(tmp_path: Path) -> None:
