@@ -1,9 +1,10 @@
-"""`make dashboards-pictures`: each dashboard as an operator sees it, in two stories.
+"""`make dashboards-pictures`: each dashboard as an operator sees it, in three stories.
 
 The demo's drill: etcd fills with history, is full, and is freed. And a flood of Events into a keyspace like that of a
-real cluster: live data fills it, and the dashboard has to say whose.
+real cluster: live data fills it, and the dashboard has to say whose. And an apiserver whose channels to etcd stall: the
+dashboard has to say which one's, and what helps.
 
-    python -m drills.pictures [demo|events]
+    python -m drills.pictures [demo|events|stall]
 
 All on real components, whose Prometheus is kept for the pictures. The drawing itself is `tools/pictures`, with
 Grafana's own components; it names every panel that has nothing to show.
@@ -21,6 +22,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from drills import stall_story
 from drills.demo import Terminal
 from drills.keyspace import churn, flood, plant, plant_strangers
 from drills.space import DEMO, MIB, Drill, Phases, start
@@ -152,6 +154,11 @@ def events(stack: Stack, browser: Path, terminal: Terminal) -> int:
             flooding.result()
 
 
+def stall(_stack: Stack, browser: Path, terminal: Terminal) -> int:
+    """An apiserver's channels to etcd stall, and are cut."""
+    return stall_story.play(draw, browser, terminal)
+
+
 def _live(writes: Callable[[], object], stop: threading.Event) -> None:
     """What a cluster writes while nothing happens, every eight seconds; nothing once etcd refuses it."""
     while not stop.wait(8.0):
@@ -164,7 +171,7 @@ def _live(writes: Callable[[], object], stop: threading.Event) -> None:
 def main(arguments: list[str]) -> int:
     """Exit code 1 when a panel has no data or the drill did not end well, 2 when nothing could be drawn."""
     terminal = Terminal()
-    stories = {"demo": demo, "events": events}
+    stories = {"demo": demo, "events": events, "stall": stall}
     unknown = set(arguments) - stories.keys()
     if unknown:
         print(f"no such story: {', '.join(sorted(unknown))}; there are {', '.join(stories)}", file=sys.stderr)

@@ -66,18 +66,18 @@ local stall = import '../lib/stall.libsonnet';
     ),
     d.big(
       'Whose fault',
-      'Of the apiserver that needs somebody most. "Its connections to etcd": the apiserver and etcd are well, and what is between them '
+      'Of the apiserver that needs somebody most, the first on the left. "Its connections to etcd": the apiserver and etcd are well, and what is between them '
       + 'does not pass. "etcd": leave the apiservers alone.',
-      [d.instant(worst, apiserver)],
+      [d.instant(worst, '')],
       'none',
       grey,
       mapped(2),
     ),
     d.big(
       'What to do',
-      'The first step; the alert\'s page has the others. First look whether Ballast is already doing it, or waits for your approval: '
+      'The first step for the same apiserver; its alert\'s page has the others. First look whether Ballast is already doing it, or waits for your approval: '
       + 'ballastctl runs.',
-      [d.instant(worst, apiserver)],
+      [d.instant(worst, '')],
       'none',
       grey,
       mapped(3),
@@ -117,8 +117,8 @@ local stall = import '../lib/stall.libsonnet';
     ) { fieldConfig+: { defaults+: { noValue: 'No channel is stalled' } } },
     d.lines(
       'Since the last write',
-      'A write through each apiserver is tried every two seconds, so it stays below that. A line that climbs is an apiserver through '
-      + 'which nothing can be written. At the dashed line the first nodes go NotReady.',
+      'A write through each apiserver is tried every two seconds, so the line stays low: those two, and the age of a scrape. One that '
+      + 'climbs is an apiserver through which nothing can be written. At the dashed line the first nodes go NotReady.',
       [
         d.target(sinceWrite, apiserver),
         d.target('vector(%d)' % left, 'nodes go NotReady'),
