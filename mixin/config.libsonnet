@@ -135,6 +135,8 @@
     ownShareRatio: 0.01,
     ownRequestsPerSecond: 10,
     ownShareFor: '15m',
+    // ApiserverAuditEventsDropped and BallastAuditEventsShed: a restart of the receiver costs less than that.
+    auditDroppedFor: '5m',
     auditShedFor: '5m',
 
     // The apiservers' way to etcd. A stall has to be told within 20 s, since nodes go NotReady after 40: so these groups have an

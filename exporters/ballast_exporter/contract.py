@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     # ballastctl stands on this module too, and is installed without the exporter's dependencies.
@@ -101,19 +101,23 @@ class Stream(Protocol):
         """Let go of connections. May be called while a hung ``run`` has not come back."""
 
 
+Kind = Literal["apiserver", "etcd"]
+"""What a target is: Ballast's share of the apiservers' requests is made of those that went to apiservers."""
+
+
 class RequestCounter:
-    """Counts what a collector costs those it asks, by target. Thread safe."""
+    """Counts what a collector costs those it asks, by kind of target and target. Thread safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._counts: Counter[str] = Counter()
+        self._counts: Counter[tuple[Kind, str]] = Counter()
 
-    def count(self, target: str) -> None:
+    def count(self, kind: Kind, target: str) -> None:
         """One request to ``target`` is about to be sent."""
         with self._lock:
-            self._counts[target] += 1
+            self._counts[kind, target] += 1
 
-    def totals(self) -> Mapping[str, int]:
-        """Requests so far by target."""
+    def totals(self) -> Mapping[tuple[Kind, str], int]:
+        """Requests so far by kind and target."""
         with self._lock:
             return dict(self._counts)

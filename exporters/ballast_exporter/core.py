@@ -277,7 +277,7 @@ class Core:
             labels=["collector"],
         )
         requests = CounterMetricFamily(
-            "ballast_source_requests", "Requests sent to those we ask.", labels=["collector", "target"]
+            "ballast_source_requests", "Requests sent to those we ask.", labels=["collector", "kind", "target"]
         )
         for slot in self.slots:
             state = slot.state
@@ -287,8 +287,8 @@ class Core:
                 duration.add_metric([slot.name], state.duration_seconds)
             if state.last_success_unix is not None:
                 last.add_metric([slot.name], state.last_success_unix)
-            for target, count in sorted(slot.requests.totals().items()):
-                requests.add_metric([slot.name, target], count)
+            for (kind, target), count in sorted(slot.requests.totals().items()):
+                requests.add_metric([slot.name, kind, target], count)
         build = GaugeMetricFamily("ballast_exporter_build_info", "Which version runs.", labels=["version"])
         build.add_metric([__version__], 1)
         return (success, duration, last, requests, build)

@@ -143,7 +143,7 @@ class _Question(Generic[T]):
 
     def start(self, pool: ThreadPoolExecutor, requests: RequestCounter, timeout: float) -> None:
         if self._future is None or self._future.done():
-            requests.count(self._target)
+            requests.count("etcd", self._target)
             self._future = pool.submit(self._ask, timeout)
 
     def answer(self, timeout: float) -> T | ClientError:
@@ -214,7 +214,7 @@ class Cluster:
             return []
         # A learner does not serve this; it is asked only when there is nobody else.
         target = min(answering, key=lambda each: each[0])[1]
-        self._requests.count(target.endpoint)
+        self._requests.count("etcd", target.endpoint)
         try:
             # The member's own view: names need no quorum.
             found = target.grpc.member_list(timeout=deadline.remaining(), linearizable=False)

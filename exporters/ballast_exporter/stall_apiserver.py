@@ -86,9 +86,10 @@ class Asked:
             self._canary.join(name, self._client)
             asks[CANARY] = partial(self._canary.write, name)
             threading.Thread(target=self._canary.listen, args=(name, stop), daemon=True).start()
-        probes = [Probe(name, probe, ask, _PACES[probe], name) for probe, ask in asks.items()]
+        probes = [Probe(name, probe, ask, _PACES[probe], "apiserver", name) for probe, ask in asks.items()]
         for number, (resource, path) in enumerate(READS.items()):
-            probes.append(Probe(name, resource, partial(self._read, path), _READ, name, number * _APART_SECONDS))
+            ask, first = partial(self._read, path), number * _APART_SECONDS
+            probes.append(Probe(name, resource, ask, _READ, "apiserver", name, first))
         for each in probes:
             asker.start(each, stop)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from ballast_exporter.contract import RequestCounter
+from ballast_exporter.contract import Kind, RequestCounter
 from ballast_exporter.stall_history import History
 from kube_ballast.analysis.stall import FAILURES, Answer
 from kube_ballast.clients.errors import ClientError, Denied, NoSpace, Timeout
@@ -29,12 +29,16 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What is asked of whom. ``target`` is what its requests are counted under, ``first`` seconds it waits at first."""
+    """What is asked of whom. ``kind`` and ``target`` are what its requests are counted under.
+
+    It waits for ``first`` seconds at first.
+    """
 
     subject: str
     name: str
     ask: Ask
     pace: Pace
+    kind: Kind
     target: str
     first: float = 0.0
 
@@ -63,7 +67,7 @@ class Asker:
 
     def once(self, probe: Probe) -> bool:
         """Whether it was answered, and well."""
-        self._requests.count(probe.target)
+        self._requests.count(probe.kind, probe.target)
         began, slow = time.monotonic(), probe.pace.slow
         answer, said = Answer.OK, ""
         try:

@@ -51,7 +51,7 @@ class Members:
         """Ask until ``stop`` is set."""
         for endpoint in self._grpc:
             for name, ask in ((LINEARIZABLE, self._linearizable), (SERIALIZABLE, self._serializable)):
-                probe = Probe(address(endpoint), name, partial(ask, endpoint), _PACES[name], endpoint)
+                probe = Probe(address(endpoint), name, partial(ask, endpoint), _PACES[name], "etcd", endpoint)
                 self._asker.start(probe, stop)
             threading.Thread(target=self._watch_defragmentation, args=(endpoint, stop), daemon=True).start()
 
@@ -103,7 +103,7 @@ class Members:
         http = self._http[endpoint]
         while not stop.is_set():
             self._wake[endpoint].clear()
-            self._requests.count(http.url)
+            self._requests.count("etcd", http.url)
             try:
                 inflight = http.metrics(timeout=_DEFRAG.deadline).defrag_inflight
             except ClientError:

@@ -129,7 +129,7 @@ class Probes:
                 self._history.forget(name)
         for name, asked in now.items():
             if name not in before:
-                asked.follow(partial(self._requests.count, name))
+                asked.follow(partial(self._requests.count, "apiserver", name))
                 asked.probe(self._asker)
 
     def _sort_out(self) -> None:

@@ -40,5 +40,5 @@ def row(slot: Slot, now: float) -> Row:
         took="unknown" if state.duration_seconds is None else duration(state.duration_seconds),
         succeeded="never" if state.last_success is None else f"{duration(now - state.last_success)} ago",
         notes=notes,
-        requests=tuple(sorted(slot.requests.totals().items())),
+        requests=tuple((target, count) for (_, target), count in sorted(slot.requests.totals().items())),
     )

@@ -143,7 +143,7 @@ local promql = import '../lib/promql.libsonnet';
           '{{ $value | humanizePercentage }} of the requests to the apiservers' + cluster + ' are Ballast\'s own'
           + promql.lookUp(
             config,
-            'topk(3, sum by (collector) (rate(ballast_source_requests_total{%s}[5m])))',
+            'topk(3, sum by (collector) (rate(ballast_source_requests_total{kind="apiserver",%s}[5m])))',
             ':{{ range $i, $each := . }}{{ if $i }},{{ end }} {{ $each.Labels.collector }} ({{ $each.Value | humanize }}/s){{ end }}',
             [],
           )
@@ -154,6 +154,20 @@ local promql = import '../lib/promql.libsonnet';
             cluster:ballast_apiserver_requests_own:rate5m > %(ownRequestsPerSecond)g
           |||,
           config.ownShareFor,
+        ),
+        alert(
+          'ApiserverAuditEventsDropped',
+          'The apiservers lose audit events.',
+          'The apiservers' + cluster + ' lose {{ $value | humanize }} audit events a second'
+          + promql.lookUp(config, 'cluster:ballast_apiserver_requests_audit_events:rate5m{%s}', ' of {{ . | first | value | humanize }}', [])
+          + ' (plugin {{ $labels.plugin }}): who asks them is told from the others alone, and an audit log can lack the same ones. '
+          + 'buffered: what waits for the receiver has filled its buffer, because the receiver answers late or the throttle lets '
+          + 'too few batches through. webhook: the receiver was not reached, or refused. Any other: the apiservers\' logs say what '
+          + 'could not be written.',
+          |||
+            plugin:ballast_apiserver_requests_audit_lost_events:rate5m > 0
+          |||,
+          config.auditDroppedFor,
         ),
         alert(
           'BallastAuditEventsShed',

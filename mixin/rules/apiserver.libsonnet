@@ -79,6 +79,18 @@ local promql = import '../lib/promql.libsonnet';
           'rate(apiserver_flowcontrol_rejected_requests_total{%(stock)s}[5m])',
           ', reason',
         ),
+        either(
+          'plugin:ballast_apiserver_requests_audit_lost_events:rate5m',
+          ['plugin'],
+          'rate(ballast_apiserver_requests_audit_lost_events_total{%(exporter)s}[5m])',
+          'rate(apiserver_audit_error_total{%(stock)s}[5m])',
+        ),
+        either(
+          'cluster:ballast_apiserver_requests_audit_events:rate5m',
+          [],
+          'rate(ballast_apiserver_requests_audit_events_total{%(exporter)s}[5m])',
+          'rate(apiserver_audit_event_total{%(stock)s}[5m])',
+        ),
         {
           // Each event goes to one exporter, so those of several are added.
           record: names.clients,
@@ -95,12 +107,15 @@ local promql = import '../lib/promql.libsonnet';
           ||| % names,
         },
         {
-          // By user agent, since any account may be Ballast's; where there are no audit events, what the exporter counts itself.
+          // By user agent, since any account may be Ballast's; or what the exporters count themselves, where that is more: there
+          // may be no audit events, and a client that asks little of a busy apiserver has no series of its own.
           record: 'cluster:ballast_apiserver_requests_own:rate5m',
           expr: |||
-            sum by (%(cluster)s) (%(clients)s{user_agent=~"ballast.*"})
-            or on (%(cluster)s)
-            sum by (%(cluster)s) (rate(ballast_source_requests_total{%(exporter)s, collector=~"apiserver_.*"}[5m]))
+            max by (%(cluster)s) (
+              label_replace(sum by (%(cluster)s) (%(clients)s{user_agent=~"ballast.*"}), "counted", "audit", "", "")
+              or
+              label_replace(sum by (%(cluster)s) (rate(ballast_source_requests_total{%(exporter)s, kind="apiserver"}[5m])), "counted", "exporter", "", "")
+            )
           ||| % names,
         },
         {

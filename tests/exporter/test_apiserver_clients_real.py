@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,13 +11,16 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from ballast_exporter.apiservers import Listed
 from ballast_exporter.collectors.apiserver_clients import ApiserverClients, build
+from ballast_exporter.collectors.apiserver_requests import ApiserverRequests
 from ballast_exporter.config import Config
-from ballast_exporter.contract import RequestCounter
+from ballast_exporter.contract import Deadline, RequestCounter
 from drills.stack import ControlPlane, Stack
 from drills.stack.certificates import Authority
 from drills.stack.kubernetes import write_kubeconfig
 from kube_ballast.analysis.audit_policy import merge
+from kube_ballast.clients.apiserver import ApiserverMetrics
 from kube_ballast.clients.errors import Denied
 from kube_ballast.config import HttpConfig
 from tests.exporter.apiserver_traffic import ask, connection, held, make, page
@@ -151,3 +155,26 @@ def test_what_an_apiserver_sends_agrees_with_its_own_counters(stack: Stack, tmp_
     assert theirs["configmaps", "watch"] >= 1
     assert told(collector)["nodes", "kube-ballast", "secrets", "get", "default", "4xx"] >= 100
     assert all(sample.value == 0 for sample in collector.snapshot().families[-1].samples)
+
+
+def test_what_an_apiserver_cannot_deliver_is_told_by_who_lost_it(stack: Stack, tmp_path: Path) -> None:
+    _, flags = sink(tmp_path / "audit", stack.port())  # and nobody listens there
+    few = {"batch-buffer-size": "20", "batch-max-size": "10", "batch-throttle-qps": "1", "batch-throttle-burst": "1"}
+    small = {f"audit-webhook-{name}": value for name, value in {**few, "initial-backoff": "100ms"}.items()}
+    plane = stack.kube_apiserver(stack.etcd(), flags={**flags, **small})
+    admin = connection(plane, "kubernetes-admin", "system:masters")
+    requests = ApiserverRequests(Listed([ApiserverMetrics(admin)]), RequestCounter(), 500)
+
+    def lost() -> Mapping[str, float]:
+        for _ in range(50):
+            assert ask(admin, "GET", f"{CONFIGMAPS}/none").status == 404
+        families = {each.name: each for each in requests.collect(Deadline(time.monotonic() + SOON)).families}
+        [events] = families["ballast_apiserver_requests_audit_events"].samples
+        plugins = families["ballast_apiserver_requests_audit_lost_events"].samples
+        found = {each.labels["plugin"]: each.value for each in plugins}
+        assert set(found) == {"buffered", "webhook"}
+        assert sum(found.values()) <= events.value
+        return found
+
+    # The buffer was full; and the batches that left it were given up, one after the other.
+    eventually(lambda: all(count >= 10 for count in lost().values()), within=SOON, every=0.5)

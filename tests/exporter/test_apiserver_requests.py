@@ -189,7 +189,7 @@ def test_one_that_hangs_costs_the_others_nothing_and_is_asked_once_a_poll() -> N
         released.set()
     assert [line.split()[-1] for line in lines(snapshot)[:2]] == ["0.0", "1.0"]
     assert snapshot.notes == (f"{hanging.url}: GET /metrics: no whole answer within 0.8 s",)
-    assert requests.totals() == {hanging.url: 1, well.url: 1}
+    assert requests.totals() == {("apiserver", hanging.url): 1, ("apiserver", well.url): 1}
     source.close()
 
 
@@ -209,7 +209,7 @@ def test_a_configured_apiserver_is_asked_with_the_configured_token(tmp_path: Pat
     assert b"ballast_apiserver_requests_total{" in slot.render(PLAIN)
     assert b"GET /metrics HTTP/1.1" in server.requests[0]
     assert b"Authorization: Bearer secret" in server.requests[0]
-    assert slot.requests.totals() == {server.url: 1}
+    assert slot.requests.totals() == {("apiserver", server.url): 1}
 
 
 def test_the_cluster_that_names_no_apiserver_is_the_reason_that_none_is_asked(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_a_success_is_exposed_with_its_self_metrics(clock: FakeClock) -> None:
     poll = FakePoll()
     core = core_of(poll, clock=clock)
     core.slots[0].poll()
-    core.slots[0].requests.count("https://etcd:2379")
+    core.slots[0].requests.count("etcd", "https://etcd:2379")
     assert core.ready()
     assert poll.calls == [5.0], "the collector is told its deadline"
     exposed = text(core)
@@ -56,7 +56,7 @@ def test_a_success_is_exposed_with_its_self_metrics(clock: FakeClock) -> None:
     assert 'ballast_collector_success{collector="one"} 1.0\n' in exposed
     assert 'ballast_collector_duration_seconds{collector="one"} 0.0\n' in exposed
     assert 'ballast_collector_last_success_timestamp_seconds{collector="one"} 1.700001e+09\n' in exposed
-    assert 'ballast_source_requests_total{collector="one",target="https://etcd:2379"} 1.0\n' in exposed
+    assert 'ballast_source_requests_total{collector="one",kind="etcd",target="https://etcd:2379"} 1.0\n' in exposed
     assert "ballast_exporter_build_info{version=" in exposed
 
 

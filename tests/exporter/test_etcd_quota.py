@@ -152,12 +152,12 @@ def test_each_member_is_asked_once_and_names_only_while_they_are_unknown() -> No
         ["status", "status"],
     ]
     assert bench.requests.totals() == {
-        "https://10.0.0.1:2379": 3,
-        "https://10.0.0.2:2379": 2,
-        "https://10.0.0.3:2379": 2,
-        "http://10.0.0.1:2381": 2,
-        "http://10.0.0.2:2381": 2,
-        "http://10.0.0.3:2381": 2,
+        ("etcd", "https://10.0.0.1:2379"): 3,
+        ("etcd", "https://10.0.0.2:2379"): 2,
+        ("etcd", "https://10.0.0.3:2379"): 2,
+        ("etcd", "http://10.0.0.1:2381"): 2,
+        ("etcd", "http://10.0.0.2:2381"): 2,
+        ("etcd", "http://10.0.0.3:2381"): 2,
     }
 
 

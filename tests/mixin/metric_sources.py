@@ -18,6 +18,8 @@ UPSTREAM = {
     "apiserver_longrunning_requests": KUBERNETES,
     "apiserver_response_sizes_sum": KUBERNETES,
     "apiserver_flowcontrol_rejected_requests_total": KUBERNETES,
+    "apiserver_audit_event_total": KUBERNETES,
+    "apiserver_audit_error_total": KUBERNETES,
 }
 
 RUNBOOKS = "https://runbooks.prometheus-operator.dev/runbooks/kubernetes/"

@@ -1,4 +1,4 @@
-r"""What each apiserver is asked: requests by resource, verb and code, open watches, rejections, objects.
+r"""What each apiserver is asked: requests by resource, verb and code, open watches, rejections, objects, audit events.
 
 Gives, per apiserver (HELP and TYPE lines left out)::
 
@@ -14,6 +14,8 @@ Gives, per apiserver (HELP and TYPE lines left out)::
     ballast_apiserver_requests_queued{apiserver="10.0.0.1:6443",priority_level="workload-low"} 40.0
     ballast_apiserver_requests_objects{apiserver="10.0.0.1:6443",group="",resource="configmaps"} 9000.0
     ballast_apiserver_requests_objects_bytes{apiserver="10.0.0.1:6443",group="",resource="configmaps"} 9.4e+07
+    ballast_apiserver_requests_audit_events_total{apiserver="10.0.0.1:6443"} 5000.0
+    ballast_apiserver_requests_audit_lost_events_total{apiserver="10.0.0.1:6443",plugin="buffered"} 0.0
 
 They are the apiserver's own counts, summed over version, scope, subresource, dry run and component, and the same for
 Kubernetes 1.30 to 1.37. What is unknown is absent:
@@ -25,6 +27,8 @@ Kubernetes 1.30 to 1.37. What is unknown is absent:
 * ``response_bytes`` counts GET and LIST only, as upstream does; ``objects_bytes`` is an estimate (the last seen size of
   live objects) that apiservers give since 1.34. Objects that could not be counted are absent.
 * ``rejected`` and ``queued`` have each priority level from the start.
+* ``audit_lost_events`` are those that no backend of the apiserver's audit has got, for a webhook and a log together:
+  ``buffered`` where its buffer was full, ``webhook`` where the receiver was not reached. Both are there from the start.
 * The ``top`` busiest resources of the first look are told by name, later ones while there is room; the others
   together are ``resource="(other)"``. A resource does not change sides, so no counter goes down.
 * A URL that is a load balancer's, or a second one of the same apiserver, is not readable; the note names it. It is
@@ -32,7 +36,7 @@ Kubernetes 1.30 to 1.37. What is unknown is absent:
 
 Cost: per poll and apiserver 1 GET /metrics: 1.7 MB and 27 ms of the time of an idle one, tens of MB of a busy one, of
 which the exporter holds one line and one piece of 64 KiB. It is asked for unpacked: packing it costs the apiserver half
-as much again. About 10 series a resource and apiserver, 4 a priority level.
+as much again. About 10 series a resource and apiserver, 4 a priority level, 3 of the audit.
 
 With ``apiservers.kubernetes`` there is 1 LIST more per poll, of the EndpointSlices of the Service ``kubernetes``. An
 apiserver that is named there no more is asked for another 15 minutes: the others take it off when it hangs.
@@ -44,6 +48,7 @@ nonResourceURL; the EndpointSlices, which takes the verb list on endpointslices 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -74,7 +79,7 @@ _MOST_APISERVERS = 32
 """As many are asked at once; threads are made as they are needed."""
 
 
-_Counts = Iterable[tuple[tuple[Resource | str, *tuple[str, ...]], float]]
+_Counts = Iterable[tuple[tuple[Resource | str, ...], float]]
 _Family = type[CounterMetricFamily] | type[GaugeMetricFamily]
 
 
@@ -121,7 +126,7 @@ class ApiserverRequests:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _ask(self, source: Source, timeout: float) -> Tally | ClientError:
-        self._requests.count(source.url)
+        self._requests.count("apiserver", source.url)
         tally = Tally()
         try:
             source.read(METRICS, tally.take, timeout=timeout)
@@ -149,8 +154,8 @@ class ApiserverRequests:
     def _named(self, counts: _Counts) -> Mapping[tuple[str, ...], float]:
         """With resources as group and name, and those that are not told by name summed."""
         named: dict[tuple[str, ...], float] = {}
-        for (first, *rest), value in counts:
-            key = (*(self._names.name(first) if isinstance(first, Resource) else (first,)), *rest)
+        for parts, value in counts:
+            key = tuple(chain.from_iterable(self._names.name(p) if isinstance(p, Resource) else (p,) for p in parts))
             named[key] = named.get(key, 0.0) + value
         return named
 
@@ -168,7 +173,7 @@ def build(config: Config, requests: RequestCounter) -> ApiserverRequests:
         kubernetes = Kubernetes(settings.kubernetes, agent="ballast-exporter")
 
         def find(timeout: float) -> Sequence[str]:
-            requests.count(kubernetes.target)
+            requests.count("apiserver", kubernetes.target)
             return apiserver_urls(kubernetes, timeout=timeout)
 
         own = settings.tls or settings.bearer_token_file
@@ -236,5 +241,19 @@ _FAMILIES: tuple[tuple[_Family, str, str, Sequence[str], Callable[[Tally], _Coun
         "What the stored objects take, as the apiserver estimates it; since Kubernetes 1.34.",
         ("group", "resource"),
         lambda tally: [((resource,), size) for resource, size in tally.objects_bytes.items()],
+    ),
+    (
+        CounterMetricFamily,
+        "_audit_events",
+        "Audit events that were made.",
+        (),
+        lambda tally: [] if tally.audit_events is None else [((), tally.audit_events)],
+    ),
+    (
+        CounterMetricFamily,
+        "_audit_lost_events",
+        "Audit events that a plugin of the apiserver's audit lost.",
+        ("plugin",),
+        lambda tally: [((plugin,), count) for plugin, count in tally.audit_lost.items()],
     ),
 )

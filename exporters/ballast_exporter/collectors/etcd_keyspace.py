@@ -48,6 +48,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from ballast_exporter.census import Cancelled, CensusError, Counter, Pace, Progress, Settings
@@ -182,7 +183,7 @@ def build(config: Config, requests: RequestCounter) -> EtcdKeyspace:
     )
     return EtcdKeyspace(
         [
-            Etcd(each.name, Counter(connect(each), settings, count=requests.count), every=wanted.every)
+            Etcd(each.name, Counter(connect(each), settings, count=partial(requests.count, "etcd")), every=wanted.every)
             for each in config.etcd
         ],
         top=wanted.top,

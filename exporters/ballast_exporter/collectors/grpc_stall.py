@@ -122,7 +122,7 @@ def build(config: Config, requests: RequestCounter) -> GrpcStall:
     if kubernetes is not None:
 
         def find(timeout: float) -> Sequence[str]:
-            requests.count(kubernetes.target)
+            requests.count("apiserver", kubernetes.target)
             return apiserver_urls(kubernetes, timeout=timeout)
 
         apiservers = Discovered(find, connect)

@@ -2,7 +2,8 @@
 
 Sources: kubernetes v1.30 to v1.37, apiserver/pkg/endpoints/metrics/metrics.go (requests, open ones, response sizes),
 apiserver/pkg/util/flowcontrol/metrics/metrics.go, apiserver/pkg/storage/etcd3/metrics/metrics.go (objects: one label
-``resource`` up to 1.33, ``group`` and ``resource`` under a new name since 1.34; estimates of sizes since 1.34).
+``resource`` up to 1.33, ``group`` and ``resource`` under a new name since 1.34; estimates of sizes since 1.34),
+apiserver/pkg/audit/metrics.go (events made, and those that a plugin of the audit lost).
 """
 
 from collections import defaultdict
@@ -17,6 +18,8 @@ OTHER: Final = Resource("", "(other)")
 """All resources that are not told by name."""
 
 _REASONS: Final = ("queue-full", "concurrency-limit", "time-out")
+_PLUGINS: Final = ("buffered", "webhook")
+"""Of the audit: what waits for a backend, and the one that sends. Others come with the first event that they lose."""
 _SINCE_134, _UP_TO_133 = "apiserver_resource_objects", "apiserver_storage_objects"
 
 ByVerb = tuple[Resource, str]
@@ -34,6 +37,7 @@ class Tally:
     ``started`` is the process's start in Unix seconds; None on a page that does not say. ``requests`` has the class of
     the status code behind resource and verb: ``2xx``. ``rejected`` is by priority level and reason; it and ``queued``
     (requests waiting, by priority level) have an entry for each level there is: upstream's begin with the first event.
+    ``audit_events`` is how many were made, None on a page that does not say; ``audit_lost`` those that a plugin lost.
     """
 
     started: float | None = None
@@ -44,6 +48,8 @@ class Tally:
     queued: defaultdict[str, float] = field(default_factory=_zeros)
     objects: dict[Resource, float] = field(default_factory=dict)
     objects_bytes: dict[Resource, float] = field(default_factory=dict)
+    audit_events: float | None = None
+    audit_lost: defaultdict[str, float] = field(default_factory=_zeros)
 
     @property
     def is_an_apiservers(self) -> bool:
@@ -113,6 +119,16 @@ def _objects_bytes(tally: Tally, labels: Mapping[str, str], value: float) -> Non
         tally.objects_bytes[_resource(labels)] = value
 
 
+def _audit_events(tally: Tally, _: Mapping[str, str], value: float) -> None:
+    tally.audit_events = value
+    for plugin in _PLUGINS:
+        tally.audit_lost[plugin] += 0
+
+
+def _audit_lost(tally: Tally, labels: Mapping[str, str], value: float) -> None:
+    tally.audit_lost[labels.get("plugin", "")] += value
+
+
 _TAKERS: Final = {
     "process_start_time_seconds": _start,
     "apiserver_request_total": _request,
@@ -124,6 +140,8 @@ _TAKERS: Final = {
     _SINCE_134: _objects,
     _UP_TO_133: _objects_up_to_133,
     "apiserver_resource_size_estimate_bytes": _objects_bytes,
+    "apiserver_audit_event_total": _audit_events,
+    "apiserver_audit_error_total": _audit_lost,
 }
 METRICS: Final = tuple(_TAKERS)
 """What a page is filtered for."""
