@@ -14,6 +14,7 @@
 (import 'dashboards/remediation.libsonnet') +
 (import 'dashboards/request-mix.libsonnet') +
 (import 'dashboards/control-plane-path.libsonnet') +
+(import 'dashboards/clients.libsonnet') +
 (import 'alertmanager.libsonnet') +
 // After the alerts, so that it sees every one of them.
 (import 'lib/runbook_links.libsonnet') +

@@ -15,6 +15,25 @@ local promql = import '../lib/promql.libsonnet';
   local named = promql.named,
   local what = '{{%s}} {{what}}' % config.clusterLabel,
 
+  // What kubelets keep fresh is flooded in one of two ways; any other flood has to be asked who it is. Heartbeats may well be most.
+  local flooded(resources) = '%s > %g and sum by (%s, group, resource) (%s) > %g' % [
+    'resource:ballast_apiserver_requests:share{%s, %s}' % [chosen, resources],
+    config.configMapShareRatio,
+    config.clusterLabel,
+    requests,
+    config.shareRequestsPerSecond,
+  ],
+  local mounted = 'group="", resource=~"configmaps|secrets"',
+  local gets = 'sum by (%s, group, resource) (resource_verb:ballast_apiserver_requests:rate5m{%s, verb="GET"})' % [config.clusterLabel, chosen],
+  local code(number, holds) = '%d + 0 * (%s)' % [number, holds],
+  local advice = std.join('\nor on (%s)\n' % config.clusterLabel, [
+    code(4, '%s > %g' % [rejected, config.rejectedPerSecond]),
+    code(3, flooded('resource!~"|configmaps|secrets|leases"')),
+    code(2, '%s and %s > 0.5 * %s' % [flooded(mounted), gets, resources]),
+    code(1, flooded(mounted)),
+    '0 * sum by (%s) (%s)' % [config.clusterLabel, requests],
+  ]),
+
   local floods = [
     d.big(
       'Asked for most',
@@ -25,6 +44,23 @@ local promql = import '../lib/promql.libsonnet';
       'percentunit',
       d.thresholds('green', [[config.configMapShareRatio, 'orange'], [0.8, 'red']]),
     ) { fieldConfig+: { defaults+: { decimals: 0 } } },
+    d.big(
+      'What helps',
+      'Limit who asks: flow control turns requests of that priority level away; the dashboard Clients says whose. Find who asks: most '
+      + 'requests are for that resource; the same. Watch, not Get: kubelets ask for each ConfigMap or Secret in turns; set '
+      + 'configMapAndSecretChangeDetectionStrategy: Watch on them. Make immutable: kubelets watch too many; those that nobody '
+      + 'changes are then asked for once.',
+      [d.instant('topk(1, %s)' % advice, '')],
+      'none',
+      d.thresholds('red', []),
+      [
+        d.word(0, 'nothing needed', 'green'),
+        d.word(1, 'make immutable', 'orange'),
+        d.word(2, 'kubelets: Watch, not Get', 'orange'),
+        d.word(3, 'find who asks', 'orange'),
+        d.word(4, 'limit who asks', 'red'),
+      ],
+    ) + d.wide,
     d.big(
       'ConfigMaps',
       'Their share of all requests. Orange is what ApiserverConfigMapShareHigh warns of: make ConfigMaps that do not change '

@@ -190,12 +190,16 @@ local variable(name, label, query, hide=0) = {
       options: { mergeValues: true, showValue: 'auto', rowHeight: 0.8, legend: { displayMode: 'list', placement: 'bottom', showLegend: false } },
     },
 
+  // Takes what is left of its row's columns when they are shared out.
+  wide:: { wide:: true },
+
   // rows: [[title, height, [panel, …]], …]; the panels of a row share Grafana's 24 columns evenly.
   dashboard(uid, title, description, config, variables, rows):: {
     local place(row, y, first) =
       local width = std.floor(24 / std.length(row[2]));
+      local widths = [width + (if std.objectHasAll(each, 'wide') then 24 - width * std.length(row[2]) else 0) for each in row[2]];
       [{ type: 'row', title: row[0], collapsed: false, panels: [], id: first, gridPos: { x: 0, y: y, w: 24, h: 1 } }] + [
-        row[2][i] { id: first + 1 + i, gridPos: { x: i * width, y: y + 1, w: width, h: row[1] } }
+        row[2][i] { id: first + 1 + i, gridPos: { x: std.sum(widths[:i]), y: y + 1, w: widths[i], h: row[1] } }
         for i in std.range(0, std.length(row[2]) - 1)
       ],
     local step(done, row) = {
