@@ -46,11 +46,11 @@ def waits(*errors: ClientError | None) -> list[float]:
             raise error
 
     stop, requests = Waits(len(errors) + 1), RequestCounter()
-    Asker(History(lambda: 0.0, lambda: 0.0), requests).start(Probe("a", "ping", ask, SELDOM, "a", first=7.0), stop)
+    Asker(History(lambda: 0.0, lambda: 0.0), requests).start(Probe("a", "ping", ask, SELDOM, "etcd", "a", first=7.0), stop)
     eventually(stop.is_set)
     first, *between = stop.seconds
     assert first == 7.0
-    assert requests.totals() == {"a": len(errors)}
+    assert requests.totals() == {("etcd", "a"): len(errors)}
     return between
 
 
@@ -106,6 +106,6 @@ def test_each_error_says_what_it_can() -> None:
 
 def test_late_is_not_well() -> None:
     history = History(lambda: 0.0, lambda: 0.0)
-    probe = Probe("a", "read", lambda _seconds: None, Pace(1.0, 1.0, slow=-1.0), "a")
+    probe = Probe("a", "read", lambda _seconds: None, Pace(1.0, 1.0, slow=-1.0), "etcd", "a")
     assert not Asker(history, RequestCounter()).once(probe)
     assert history.told("a", "read").answers == {Answer.SLOW: 1}
