@@ -11,6 +11,8 @@ from kube_ballast.clients.exposition import Sample
 K = TypeVar("K")
 LEAST: Final = 0.005
 """A smaller share is not compared: one request more or less would be too much of it."""
+_BEYOND: Final = 0.025
+"""On each side of an interval."""
 _VERBS: Final = {"create": "POST", "update": "PUT", "APPLY": "PATCH", "DELETECOLLECTION": "DELETE"}
 
 
@@ -96,6 +98,29 @@ def p99(seconds: Sequence[float]) -> float:
     return statistics.quantiles(seconds, n=100)[98]
 
 
-def ratio(with_it: Sequence[float], without: Sequence[float]) -> float:
-    """Of the medians of the windows with something to the medians of those without."""
-    return statistics.median(with_it) / statistics.median(without)
+class Ratio(NamedTuple):
+    """The median of many ratios, and between which two of them the true median lies, with 95 %."""
+
+    median: float
+    low: float
+    high: float
+
+
+def paired(with_it: Sequence[float], without: Sequence[float]) -> Ratio:
+    """Of windows with something to those without, each pair from one moment: so what troubles both is in neither.
+
+    The interval supposes nothing of how the ratios are spread: it is the sign test's. Raises ValueError for fewer than
+    six pairs, of which no two are far enough apart.
+    """
+    ratios = sorted(each / other for each, other in zip(with_it, without, strict=True))
+    count, outside, reached = len(ratios), -1, 0.0
+    while (reached := reached + math.comb(count, outside + 1) / 2**count) <= _BEYOND:
+        outside += 1
+    if outside < 0:
+        raise ValueError(f"{count} pairs are too few")
+    return Ratio(statistics.median(ratios), ratios[outside], ratios[count - 1 - outside])
+
+
+def known(floor: Ratio, most: float) -> bool:
+    """Whether a ratio of ``most`` can be told where windows without anything are as far apart as ``floor``."""
+    return 1 / most <= floor.low and floor.high <= most

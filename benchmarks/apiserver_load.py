@@ -3,14 +3,17 @@
 import asyncio
 import json
 import random
+import ssl
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from benchmarks.apiserver_figures import Asked
 from drills.kubelets import Line, Who
+from drills.stack import ControlPlane
 
 LEASES: Final = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
 WATCH_SECONDS: Final = 2
@@ -76,6 +79,15 @@ class Lines:
         """Let go of them all."""
         for line in self._idle:
             line.close()
+
+
+def front_proxy(plane: ControlPlane) -> Lines:
+    """To the first apiserver, as the front proxy, which vouches for any user."""
+    files, place = plane.authority.issue("front-proxy-client"), urlsplit(plane.apiservers[0].url)
+    assert files.cert is not None
+    context = ssl.create_default_context(cafile=files.ca)
+    context.load_cert_chain(files.cert, files.key)
+    return Lines(lambda: Line(str(place.hostname), int(place.port or 443), context))
 
 
 async def mix(lines: Lines, seconds: float) -> None:
