@@ -89,7 +89,7 @@ drill-configmap-flood: tools tools-e2e ## Kubelets flood a real apiserver; who i
 	@$(BIN)/python -m drills.configmap_flood --kubelets $(or $(KUBELETS),2000)
 
 .PHONY: dashboards-pictures
-dashboards-pictures: tools $(PICTURES)/build/main.js ## Dashboards drawn from the data of two drills into docs/dashboards/ (Node.js 20, Chromium)
+dashboards-pictures: tools tools-e2e $(PICTURES)/build/main.js ## Dashboards drawn from the data of three drills into docs/dashboards/ (Node.js 20, Chromium)
 	@$(BIN)/python -m drills.pictures
 
 .PHONY: approve-runbooks

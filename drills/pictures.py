@@ -1,10 +1,11 @@
-"""`make dashboards-pictures`: each dashboard as an operator sees it, in three stories.
+"""`make dashboards-pictures`: each dashboard as an operator sees it, in four stories.
 
 The demo's drill: etcd fills with history, is full, and is freed. And a flood of Events into a keyspace like that of a
-real cluster: live data fills it, and the dashboard has to say whose. And an apiserver whose channels to etcd stall: the
-dashboard has to say which one's, and what helps.
+real cluster: live data fills it, and the dashboard has to say whose. And kubelets that flood an apiserver with requests
+for ConfigMaps: the dashboards have to say who floods it, and what helps. And an apiserver whose channels to etcd stall:
+the dashboard has to say which one's, and what helps.
 
-    python -m drills.pictures [demo|events|stall]
+    python -m drills.pictures [demo|events|configmaps|stall]
 
 All on real components, whose Prometheus is kept for the pictures. The drawing itself is `tools/pictures`, with
 Grafana's own components; it names every panel that has nothing to show.
@@ -22,9 +23,10 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from drills import stall_story
+from drills import configmap_flood, stall_story
 from drills.demo import Terminal
 from drills.keyspace import churn, flood, plant, plant_strangers
+from drills.kubelets import Load
 from drills.space import DEMO, MIB, Drill, Phases, start
 from drills.stack import Scrape, Service, Stack
 from kube_ballast.clients.errors import NoSpace
@@ -50,6 +52,10 @@ WATCHDOG = "groups: [{name: watchdog, rules: [{alert: Watchdog, expr: vector(1)}
 CALM = 45.0
 FLOOD = 110.0
 """Seconds of the story before the flood, and of the flood."""
+
+KUBELETS = 2000
+PREPARED, ORDINARY, KUBELETS_FLOOD = 240.0, 60.0, 330.0
+"""Seconds until what was made for the story is out of the rules' five minutes; before the kubelets begin; and after."""
 
 
 def moments(began: float, phases: Phases) -> Mapping[str, float]:
@@ -159,6 +165,23 @@ def stall(_stack: Stack, browser: Path, terminal: Terminal) -> int:
     return stall_story.play(draw, browser, terminal)
 
 
+def configmaps(stack: Stack, browser: Path, terminal: Terminal) -> int:
+    """Controllers alone, and then kubelets that keep their ConfigMaps fresh, half of them in Get mode."""
+    terminal.line(f"a real apiserver, and {KUBELETS} kubelets that flood it, about eleven minutes ...")
+    chain = configmap_flood.start(stack)
+    configmap_flood.prepare(chain)
+    load = Load(chain.admin.url, chain.plane.authority.issue("front-proxy-client"))
+    with load.controllers():
+        configmap_flood.settled(chain)
+        time.sleep(PREPARED)
+        began = time.time()
+        time.sleep(ORDINARY)
+        with load.kubelets(KUBELETS):
+            time.sleep(KUBELETS_FLOOD)
+            looks = {"flood": _next_scrape(time.time())}
+    return max(draw(chain.prometheus, browser, began, looks, dashboard=name) for name in ("request-mix", "clients"))
+
+
 def _live(writes: Callable[[], object], stop: threading.Event) -> None:
     """What a cluster writes while nothing happens, every eight seconds; nothing once etcd refuses it."""
     while not stop.wait(8.0):
@@ -171,7 +194,7 @@ def _live(writes: Callable[[], object], stop: threading.Event) -> None:
 def main(arguments: list[str]) -> int:
     """Exit code 1 when a panel has no data or the drill did not end well, 2 when nothing could be drawn."""
     terminal = Terminal()
-    stories = {"demo": demo, "events": events, "stall": stall}
+    stories = {"demo": demo, "events": events, "configmaps": configmaps, "stall": stall}
     unknown = set(arguments) - stories.keys()
     if unknown:
         print(f"no such story: {', '.join(sorted(unknown))}; there are {', '.join(stories)}", file=sys.stderr)
