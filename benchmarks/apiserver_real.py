@@ -137,14 +137,11 @@ def start(stack: Stack) -> Chain:
 
 
 def prepare(chain: Chain) -> None:
-    """The namespace that grpc_stall writes to, and the ConfigMap that is read."""
-    for path, item in (
-        ("/api/v1/namespaces", {"metadata": {"name": "kube-ballast"}}),
-        ("/api/v1/namespaces/default/configmaps", {"metadata": {"name": "settings"}, "data": {"x": "x" * 1000}}),
-    ):
-        answer = HttpClient(chain.admin).request("POST", path, timeout=TIMEOUT, body=json.dumps(item).encode())
-        if answer.status != 201:
-            raise RuntimeError(f"POST {path}: {answer.status} {answer.text()}")
+    """The ConfigMap that is read; grpc_stall makes the namespace that it writes to."""
+    path, item = "/api/v1/namespaces/default/configmaps", {"metadata": {"name": "settings"}, "data": {"x": "x" * 1000}}
+    answer = HttpClient(chain.admin).request("POST", path, timeout=TIMEOUT, body=json.dumps(item).encode())
+    if answer.status != 201:
+        raise RuntimeError(f"POST {path}: {answer.status} {answer.text()}")
 
 
 def _url(plane: ControlPlane) -> str:

@@ -56,7 +56,16 @@ class Shed:
             return dict(self._counts)
 
 
-REASONS: Final = ("overload", "credential", "too_large", "encoding", "incomplete", "malformed", "version")
+REASONS: Final = {
+    "overload": "more came than could be decoded in time",
+    "credential": "a sender shows no certificate or token that is known here",
+    "too_large": f"a body is larger than {BODY_BYTES} bytes",
+    "encoding": "a sender packs its bodies, which apiservers do not",
+    "incomplete": "a body broke off, or came without its length",
+    "malformed": "what came is no list of audit events; the log has its words",
+    "version": "what came is of another version than audit.k8s.io/v1; the log names it",
+}
+"""Why events are lost, in a word and in words."""
 
 
 class Bodies:

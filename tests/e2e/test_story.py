@@ -5,6 +5,7 @@ import pytest
 from drills.demo import Terminal
 from drills.space import DEMO, FILLING, Drill, Phases, start
 from drills.stack import Stack
+from drills.stack.process import ETCD_VERSION
 
 pytestmark = pytest.mark.e2e
 
@@ -15,7 +16,11 @@ def in_order(phases: Phases) -> list[float]:
     return [moment for moment in moments if moment is not None]
 
 
-def test_a_full_etcd_is_warned_of_then_frees_itself_and_the_cluster_comes_back(stack: Stack) -> None:
+@pytest.mark.parametrize("version", [pytest.param("", id="etcd"), pytest.param("3.6", id="etcd 3.6")])
+def test_a_full_etcd_is_warned_of_then_frees_itself_and_the_cluster_comes_back(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    monkeypatch.setenv(ETCD_VERSION, version)
     terminal = Terminal()
     drill = Drill(start(stack, DEMO), tell=terminal.tell, progress=terminal.progress)
 

@@ -163,6 +163,24 @@ def test_what_cannot_be_understood_is_counted_said_and_costs_nothing_else(
     eventually(lambda: sink.value("events_total") == 1)
 
 
+def test_why_events_are_lost_is_said_in_words_while_it_lasts(sinks: Callable[..., Sink], tmp_path: Path) -> None:
+    sink = sinks()
+    assert sink.collector.snapshot().notes == ()
+    (tmp_path / "others").mkdir()
+    stranger = Authority(tmp_path / "others").issue("apiserver")
+    for body, client, headers, words in (
+        (listed(event(0)), stranger, {}, "(credential): a sender shows no certificate or token that is known here"),
+        (gzip.compress(b"x"), None, {"Content_Encoding": "gzip"}, "(encoding): a sender packs its bodies"),
+        (b"", None, {"Content_Length": str(BODY_BYTES + 1)}, "(too_large): a body is larger than 16777216 bytes"),
+        (b"{}", None, {}, "(version): what came is of another version than audit.k8s.io/v1"),
+        (b"no", None, {}, "(malformed): what came is no list of audit events"),
+    ):
+        sink.send(body, client=client, **headers)
+        (note,) = eventually(lambda: sink.collector.snapshot().notes)
+        assert note.startswith("audit events are lost " + words)
+        assert sink.collector.snapshot().notes == (), "nothing more was lost since"
+
+
 def test_packed_bodies_are_not_unpacked(sinks: Callable[..., Sink]) -> None:
     sink = sinks()
     assert sink.send(gzip.compress(bytes(100 * 2**20)), Content_Encoding="gzip") == 415

@@ -46,7 +46,8 @@ def waits(*errors: ClientError | None) -> list[float]:
             raise error
 
     stop, requests = Waits(len(errors) + 1), RequestCounter()
-    Asker(History(lambda: 0.0, lambda: 0.0), requests).start(Probe("a", "ping", ask, SELDOM, "etcd", "a", first=7.0), stop)
+    probe = Probe("a", "ping", ask, SELDOM, "etcd", "a", first=7.0)
+    Asker(History(lambda: 0.0, lambda: 0.0), requests).start(probe, stop)
     eventually(stop.is_set)
     first, *between = stop.seconds
     assert first == 7.0

@@ -23,7 +23,8 @@ Gives (HELP and TYPE lines left out)::
   current ten minutes, at most half of those in the ten before, and so on, taken together.
 * What was sent a second time is in ``replayed`` alone. The last 131,072 requests are known again for certain.
 * ``shed`` counts what was lost: ``overload`` (the queue was full), ``credential``, ``too_large``, ``encoding``,
-  ``incomplete``, ``malformed``, ``version``. A body whose events cannot be counted counts as one.
+  ``incomplete``, ``malformed``, ``version``. A body whose events cannot be counted counts as one. While some are lost
+  the exporter's page says why, and its log when that begins and ends.
 * ``last_event_timestamp`` is when the apiserver says that the last counted request ended; absent before the first.
 
 Cost: no request to anybody; ``top`` series and about 15. The apiservers' cost: see docs/apiserver-clients.md.
@@ -44,7 +45,7 @@ from typing import Final, Protocol
 import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from ballast_exporter.audit_sink import AuditSink, Bodies, Shed, tls_context
+from ballast_exporter.audit_sink import REASONS, AuditSink, Bodies, Shed, tls_context
 from ballast_exporter.config import AuditConfig, Config
 from ballast_exporter.contract import RequestCounter, Snapshot
 from kube_ballast.analysis.audit_clients import Key, Namer, Once
@@ -212,6 +213,7 @@ class ApiserverClients:
         self._source = source
         self._tally = tally
         self._shed = shed
+        self._lost = shed.totals()
 
     def run(self, stop: threading.Event) -> None:
         """Take events until ``stop`` is set. Raises ClientError when there can be none."""
@@ -220,9 +222,12 @@ class ApiserverClients:
     def snapshot(self) -> Snapshot:
         """What was counted."""
         shed = CounterMetricFamily(f"ballast_{NAME}_shed_events", "Audit events that were lost.", labels=["reason"])
-        for reason, count in self._shed.totals().items():
+        before, self._lost = self._lost, self._shed.totals()
+        for reason, count in self._lost.items():
             shed.add_metric([reason], count)
-        return Snapshot((*self._tally.families(), shed))
+        losing = [reason for reason, count in self._lost.items() if count > before[reason]]
+        notes = tuple(f"audit events are lost ({reason}): {REASONS[reason]}" for reason in losing)
+        return Snapshot((*self._tally.families(), shed), notes)
 
     def close(self) -> None:
         """Nothing is held open outside of ``run``."""
