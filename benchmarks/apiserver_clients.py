@@ -2,8 +2,8 @@
 
 Events are as an apiserver of 1.36 sends them at level Metadata, 400 a body. `decoded and counted` is CPU time of one
 thread. The ten million clients run in a process of their own, each a key of its own: ``python -m
-benchmarks.apiserver_clients``. The sink answers over TLS with a client certificate, at 5,000 events a second, while it
-decodes. The Zipf stream has 100,000 keys (exponent 1.1).
+benchmarks.apiserver_clients``. The sink is a real exporter's: it answers over TLS with a client certificate, at 5,000
+events a second, while it decodes. The Zipf stream has 100,000 keys (exponent 1.1).
 """
 
 import http.client
@@ -13,30 +13,27 @@ import random
 import ssl
 import subprocess
 import sys
-import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from ballast_exporter.audit_sink import Shed
-from ballast_exporter.collectors.apiserver_clients import ApiserverClients, Tally, Webhook
-from ballast_exporter.config import AuditConfig
+from ballast_exporter.collectors.apiserver_clients import Tally
 from benchmarks.memory import memory
 from benchmarks.report import Report
-from drills.stack.certificates import Authority
-from drills.stack.ground import Ground
+from drills.stack import Authority, Stack
 from kube_ballast.analysis.audit_clients import Namer
 from kube_ballast.analysis.heavy_keys import HeavyKeys
 from kube_ballast.clients.audit import Event, ObjectRef, Status, User, decode_list
-from kube_ballast.config import TLSFiles
+from kube_ballast.clients.exporter import Exporter
+from kube_ballast.config import HttpConfig, TLSFiles, split_address
 
 BATCH: Final = 400
 BATCHES: Final = 250
 CLIENTS: Final = 10_000_000
 MB: Final = 1e6
+SHED: Final = "ballast_apiserver_clients_shed_events_total"
 
 
 def run(report: Report) -> None:
@@ -105,23 +102,24 @@ def rate(bodies: list[bytes]) -> float:
 
 
 def answer_p99(bodies: list[bytes]) -> float:
-    """Seconds from a body's first byte to its answer, for 20 s at 5,000 events a second."""
-    with tempfile.TemporaryDirectory() as folder, Ground() as ground:
-        authority, port = Authority(Path(folder)), ground.port()
+    """Seconds from a body's first byte to its answer by an exporter, for 20 s at 5,000 events a second."""
+    with Stack() as stack:
+        authority, address = Authority(stack.data("audit")), stack.address()
         server, client = authority.issue("sink"), authority.issue("apiserver")
-        tls = {"cert": server.cert, "key": server.key, "client_ca": authority.ca}
-        shed, stop = Shed(), threading.Event()
-        config = AuditConfig.model_validate({"listen": f"127.0.0.1:{port}", "tls": tls})
-        collector = ApiserverClients(Webhook(config, shed), Tally(500, Namer()), shed)
-        thread = threading.Thread(target=collector.run, args=(stop,))
-        thread.start()
-        try:
-            took = sorted(sent(bodies, port, authority.ca, client))
-        finally:
-            stop.set()
-            thread.join()
-    if any(shed.totals().values()):
-        raise RuntimeError(f"the sink lost events: {shed.totals()}")
+        exporter = stack.exporter(
+            config={
+                "etcd": [{"members": [{"endpoint": "http://127.0.0.1:1"}]}],
+                "audit": {
+                    "listen": address,
+                    "tls": {"cert": server.cert, "key": server.key, "client_ca": authority.ca},
+                },
+                "collectors": {"etcd_quota": {"enabled": False}, "etcd_keyspace": {"enabled": False}},
+            }
+        )
+        took = sorted(sent(bodies, split_address(address)[1], authority.ca, client))
+        page = Exporter(HttpConfig(url=exporter.url)).read((SHED,), timeout=10.0)
+    if lost := {each.labels["reason"]: each.value for each in page if each.value}:
+        raise RuntimeError(f"the sink lost events: {lost}")
     return took[int(0.99 * len(took))]
 
 

@@ -66,20 +66,22 @@ def tell(report: Report, found: Ratio, floor: Ratio) -> None:
 
 
 async def _windows(planes: dict[str, ControlPlane], exporter: Service) -> dict[str, list[Window]]:
-    ways = {name: front_proxy(plane) for name, plane in planes.items()}
-    renewals = await leases(ways["with_audit"])
+    first = front_proxy(planes["with_audit"])
+    renewals = await leases(first)
+    first.close()
     seen: dict[str, list[Window]] = {name: [] for name in planes}
     with _uncollected():
         for number in range(PAIRS):
             print(f"renewals, pair {number + 1} of {PAIRS}", file=sys.stderr, flush=True)
             # The order turns, so that neither always follows the other.
             for name in sorted(planes, reverse=bool(number % 2)):
-                await steady(renewals.through(ways[name]), PUTS_PER_SECOND, WARM_SECONDS)
+                # Connections of its own: an apiserver ends those that nobody used for 90 s.
+                way = front_proxy(planes[name])
+                await steady(renewals.through(way), PUTS_PER_SECOND, WARM_SECONDS)
                 gc.collect()
                 pids = (planes[name].apiservers[0].process.pid, exporter.process.pid)
-                seen[name].append(await _window(renewals, ways[name], pids))
-    for way in ways.values():
-        way.close()
+                seen[name].append(await _window(renewals, way, pids))
+                way.close()
     return seen
 
 
