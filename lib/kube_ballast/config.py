@@ -1,6 +1,7 @@
 """What every Ballast program says the same way in its configuration: how to reach etcd and HTTP services."""
 
 import re
+from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
@@ -18,6 +19,11 @@ from pydantic import (
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)(ms|s|m|h|d))+")
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+
+HOST_NAME = r"^[A-Za-z0-9_][A-Za-z0-9._-]*$"
+"""Of users and hosts: nothing that a shell, a template or ssh's configuration would read as anything else."""
+_JUMP = r"^([A-Za-z0-9_][A-Za-z0-9._-]*@)?[A-Za-z0-9_][A-Za-z0-9._-]*(:\d{1,5})?$"
+_PATH = r"^[A-Za-z0-9._/-]+$"
 
 
 def _seconds(value: object) -> object:
@@ -171,4 +177,53 @@ class KubernetesConfig(Model):
     def _context_of_something(self) -> Self:
         if self.context is not None and self.kubeconfig is None:
             raise ValueError("context is one of a kubeconfig: name that too")
+        return self
+
+
+class SshConfig(Model):
+    """How hosts are reached. Nobody's host key is taken on trust: ``known_hosts_file`` has to have it."""
+
+    known_hosts_file: FilePath
+    private_key_file: FilePath | None = None
+    user: Annotated[str, Field(pattern=HOST_NAME)] | None = None
+    port: int | None = Field(default=None, ge=1, le=65535)
+    jump: Annotated[str, Field(pattern=_JUMP)] | None = None
+    """``[USER@]HOST[:PORT]``, which is passed on the way."""
+
+
+class NodesConfig(Model):
+    """Hosts as the cluster's Nodes name them, kept in the file ``cache``: the apiserver may be gone when they count."""
+
+    kubernetes: KubernetesConfig
+    cache: Path
+    selector: Annotated[str, Field(pattern=r"^[A-Za-z0-9./_=!, -]+$")] = "node-role.kubernetes.io/control-plane"
+    refresh: Annotated[Duration, Field(ge=10)] = 600.0
+    """Seconds between two looks at the Nodes."""
+
+
+class HostsConfig(Model):
+    """Where the hosts of a cluster stand, and how Ansible reaches them: one of three ways.
+
+    ``inventory`` is an inventory of Ansible's, whose variables win over what is given here; ``nodes`` are the
+    cluster's own; ``local`` is this machine alone.
+    """
+
+    inventory: Path | None = None
+    nodes: NodesConfig | None = None
+    local: bool = False
+    ssh: SshConfig | None = None
+    become: bool = True
+    """Whether it takes sudo to be root there."""
+    python: Annotated[str, Field(pattern=_PATH)] | None = None
+    """The hosts' Python; Ansible looks for one where none is given."""
+    ss: Annotated[str, Field(pattern=_PATH)] = "ss"
+    timeout: Annotated[Duration, Field(ge=5, le=300)] = 30.0
+    """Seconds for one playbook."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if [self.inventory is not None, self.nodes is not None, self.local].count(True) != 1:
+            raise ValueError("say one of inventory, nodes and local: true")
+        if self.nodes is not None and self.ssh is None:
+            raise ValueError("nodes are reached by ssh: say how, with a known_hosts_file at least")
         return self

@@ -1,0 +1,88 @@
+"""The actions on hosts that there are: look, cut an apiserver's connections, restart it."""
+
+import tempfile
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from kube_ballast.clients.hosts import inventory
+from kube_ballast.clients.hosts.nodes import NodesCache
+from kube_ballast.clients.hosts.restart import Restart
+from kube_ballast.clients.hosts.running import Outcome, Play, Variable, run
+from kube_ballast.clients.hosts.types import Process, Restarted, Sight, parsed
+from kube_ballast.config import HostsConfig
+
+CUT, LOOK = "cut-connections", "look"
+_TASK: Final = {CUT: "Cut", LOOK: "Look"}
+
+
+@dataclass(frozen=True, slots=True)
+class Apiserver:
+    """Where one is looked for: ``host`` as the inventory or a Node has it, the IP:PORT it listens on, its program."""
+
+    host: str
+    listens: str
+    executable: str = "kube-apiserver"
+
+
+class Hosts:
+    """The hosts of one cluster. Every call is one playbook, and ends within the configured ``timeout`` and 10 s.
+
+    Each raises Unavailable (not reached: nothing was done), Timeout (no end; of what acts it is unknown what took
+    effect), Denied (ssh or sudo say no), Conflict (the host or the process is not as it has to be), LocalDisk, and
+    BadResponse.
+    """
+
+    def __init__(self, config: HostsConfig) -> None:
+        self._config = config
+        self._nodes = None if config.nodes is None else NodesCache(config.nodes)
+
+    def keep(self, stop: threading.Event) -> None:
+        """Keeps the Nodes on disk, where they are the inventory, until ``stop`` is set."""
+        if self._nodes is not None:
+            self._nodes.keep(stop)
+
+    def look(self, apiserver: Apiserver, expected: Process | None = None) -> Process:
+        """Which process it is. Conflict when nobody listens there, or it is not ``expected``."""
+        variables = {**_where(apiserver), "ballast_expected": _given(expected)}
+        return self._seen(apiserver, LOOK, variables, check=True).process
+
+    def connections(self, apiserver: Apiserver) -> Sight:
+        """The dry run of `cut`: what would be cut now. It tries on a connection of its own whether the host can."""
+        variables = {**self._cutting(apiserver), "ballast_expected": None, "ballast_only": None}
+        return self._seen(apiserver, CUT, variables, check=True)
+
+    def cut(self, apiserver: Apiserver, expected: Process, only: tuple[str, ...]) -> Sight:
+        """Cuts those of ``only`` (``LOCAL REMOTE``) that are still there, if it is still that process; gives them."""
+        variables = {**self._cutting(apiserver), "ballast_expected": _given(expected), "ballast_only": only}
+        return self._seen(apiserver, CUT, variables, check=False)
+
+    def restart(self, apiserver: Apiserver, expected: Process, how: Restart) -> Restarted:
+        """Ends that process, and sees to it that another one is started. Does not wait until it serves."""
+        variables = {**_where(apiserver), "ballast_expected": _given(expected), **how.variables}
+        outcome = self._play(Play(how.playbook, apiserver.host, variables, self._config.timeout))
+        seen = parsed(apiserver.host, outcome.results["Look"].get("ballast"), outcome.stdout)
+        return Restarted(seen.process, outcome.stdout)
+
+    def _cutting(self, apiserver: Apiserver) -> Mapping[str, Variable]:
+        return {**_where(apiserver), "ballast_ss": self._config.ss}
+
+    def _seen(self, apiserver: Apiserver, playbook: str, variables: Mapping[str, Variable], *, check: bool) -> Sight:
+        outcome = self._play(Play(playbook, apiserver.host, variables, self._config.timeout, check))
+        return parsed(apiserver.host, outcome.results[_TASK[playbook]].get("ballast"), outcome.stdout)
+
+    def _play(self, play: Play) -> Outcome:
+        with tempfile.TemporaryDirectory(prefix="ballast-") as name:  # mode 0700
+            folder = Path(name)
+            where = inventory.write(self._config, self._nodes, play.host, folder)
+            return run(play, folder, where, inventory.environment(self._config, folder))
+
+
+def _where(apiserver: Apiserver) -> Mapping[str, Variable]:
+    return {"ballast_listens": apiserver.listens, "ballast_executable": apiserver.executable}
+
+
+def _given(process: Process | None) -> Mapping[str, str | int] | None:
+    return None if process is None else asdict(process)

@@ -1,0 +1,313 @@
+"""Ansible module: looks at one apiserver's process on its host, and cuts its connections to etcd.
+
+It runs on that host with whatever Python is there (3.8 or newer, as ansible-core asks), so it stands on nothing of
+ours. It always answers with ``ballast``: either ``problem`` (one of `PROBLEMS`, with ``words``), or what was found. No
+shell is started, and ``ss`` gets each connection as arguments of its own.
+
+A process is known by its id, the ticks after the boot at which it began, and the boot's id: an id alone is used again.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import socket
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
+
+from ansible.module_utils.basic import AnsibleModule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    Run = Callable[[list[str]], tuple[int, str, str]]
+    """Starts a program with these arguments, without a shell; gives its exit code, stdout and stderr."""
+
+PROBLEMS = (
+    "no_process",
+    "several_processes",
+    "other_executable",
+    "other_network",
+    "process_changed",
+    "no_endpoints",
+    "no_ss",
+    "not_permitted",
+    "kernel_cannot",
+    "not_cut",
+)
+ESTABLISHED, LISTENS = "01", "0A"
+GONE_SECONDS = 2.0
+"""How long a connection that was cut may still be seen."""
+PAUSE = 0.02
+
+
+class Problem(Exception):
+    """Why it cannot go on: ``kind`` is one of `PROBLEMS`."""
+
+    def __init__(self, kind: str, words: str) -> None:
+        super().__init__(words)
+        self.kind = kind
+
+
+class Row(NamedTuple):
+    """One line of /proc/net/tcp: addresses as ``ss`` writes them."""
+
+    local: str
+    remote: str
+    state: str
+    inode: str
+
+    @property
+    def names(self) -> str:
+        return f"{self.local} {self.remote}"
+
+
+class Identity(NamedTuple):
+    """What tells a process from all others, earlier and later ones too."""
+
+    pid: int
+    started: int
+    boot: str
+
+
+def table(process: str) -> Iterator[Row]:
+    """All TCP sockets of the network namespace that ``process`` (an id, or `self`) is in."""
+    for family in ("tcp", "tcp6"):
+        try:
+            lines = _read(f"/proc/{process}/net/{family}").splitlines()[1:]
+        except FileNotFoundError:
+            continue
+        for line in lines:
+            fields = line.split()
+            yield Row(_address(fields[1]), _address(fields[2]), fields[3], fields[9])
+
+
+def _address(text: str) -> str:
+    """``0100007F:0BB8`` is 127.0.0.1:3000: each four bytes are a number of this machine's byte order."""
+    digits, _, port = text.partition(":")
+    words = [bytes.fromhex(digits[at : at + 8])[::-1] for at in range(0, len(digits), 8)]
+    return _joined(str(ipaddress.ip_address(b"".join(words))), int(port, 16))
+
+
+def _joined(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def plain(address: str) -> str:
+    """The same address, an IPv4 one that an IPv6 socket uses written as IPv4."""
+    host, _, port = address.rpartition(":")
+    found = ipaddress.ip_address(host.strip("[]"))
+    mapped = getattr(found, "ipv4_mapped", None)
+    return _joined(str(mapped or found), int(port))
+
+
+def listener(listens: str) -> str:
+    """The inode of the socket that takes connections to ``listens`` (IP:PORT) in this network namespace."""
+    port = listens.rpartition(":")[2]
+    everywhere = {f"0.0.0.0:{port}", f"[::]:{port}"}
+    rows = [row for row in table("self") if row.state == LISTENS]
+    found = [row for row in rows if plain(row.local) == plain(listens)] or [
+        row for row in rows if row.local in everywhere
+    ]
+    if not found:
+        raise Problem("no_process", f"nobody listens on {listens} in the host's network")
+    if len({row.inode for row in found}) > 1:
+        raise Problem("several_processes", f"several sockets listen on {listens}: which is meant cannot be told")
+    return found[0].inode
+
+
+def holders(inode: str) -> list[int]:
+    """The ids of the processes that hold the socket."""
+    return [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and inode in sockets(pid)]
+
+
+def sockets(pid: str) -> set[str]:
+    """The inodes of the process' sockets; none where it has ended."""
+    found = set()
+    try:
+        for descriptor in os.listdir(f"/proc/{pid}/fd"):
+            try:
+                target = os.readlink(f"/proc/{pid}/fd/{descriptor}")
+            except OSError:
+                continue
+            if target.startswith("socket:["):
+                found.add(target[8:-1])
+    except OSError:
+        return set()
+    return found
+
+
+def identity(pid: int) -> Identity:
+    """Raises OSError when there is no such process."""
+    after_name = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return Identity(pid, int(after_name[19]), _read("/proc/sys/kernel/random/boot_id").strip())
+
+
+def found_process(listens: str, executable: str) -> Identity:
+    """The process behind ``listens``, whose program is ``executable`` (a name, or a whole path)."""
+    pids = holders(listener(listens))
+    if not pids:
+        raise Problem("not_permitted", f"whose socket listens on {listens} cannot be seen: it takes root")
+    if len(pids) > 1:
+        raise Problem("several_processes", f"the socket on {listens} is held by processes {sorted(pids)}")
+    who = identity(pids[0])
+    program = os.readlink(f"/proc/{who.pid}/exe")
+    bare = re.sub(r" \(deleted\)$", "", program)  # replaced on disk since it began, as by an upgrade
+    if executable not in (bare, os.path.basename(bare)):
+        raise Problem("other_executable", f"process {who.pid} listens on {listens} and is {program}, not {executable}")
+    if os.readlink(f"/proc/{who.pid}/ns/net") != os.readlink("/proc/self/ns/net"):
+        raise Problem("other_network", f"process {who.pid} is not in the host's network: its connections are not here")
+    return who
+
+
+def same(who: Identity, expected: dict[str, Any]) -> None:
+    """Raises `Problem` when ``who`` is not the process that was expected."""
+    before = Identity(int(expected["pid"]), int(expected["started"]), str(expected["boot"]))
+    if who == before:
+        return
+    if who.pid == before.pid and who.boot == before.boot:
+        raise Problem(
+            "process_changed",
+            f"process id {who.pid} was used again: another process has it now, which began "
+            f"{who.started - before.started} clock ticks later",
+        )
+    raise Problem(
+        "process_changed", f"the apiserver is process {who.pid} now and was {before.pid}: it was restarted meanwhile"
+    )
+
+
+def endpoints(pid: int) -> list[str]:
+    """Where the process looks for etcd, by its own arguments: IP:PORT, names resolved here."""
+    arguments = _read(f"/proc/{pid}/cmdline").split("\0")
+    urls = []
+    for name, value in zip(arguments, [*arguments[1:], ""]):  # noqa: B905 - Python 3.8 runs this too
+        flag, equals, given = name.lstrip("-").partition("=")
+        text = given if equals else value
+        if flag == "etcd-servers":
+            urls += text.split(",")
+        elif flag == "etcd-servers-overrides":
+            urls += [url for override in text.split(",") for url in override.partition("#")[2].split(";")]
+    found = {address for url in urls if url for address in _resolved(url)}
+    if not found:
+        raise Problem("no_endpoints", f"process {pid} does not say in --etcd-servers over TCP which etcd it uses")
+    return sorted(found)
+
+
+def _resolved(url: str) -> list[str]:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not parts.port:
+        return []
+    try:
+        known = socket.getaddrinfo(parts.hostname, parts.port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise Problem("no_endpoints", f"{parts.hostname}, which it has as an etcd, is not resolved: {error}") from error
+    return [_joined(str(each[4][0]), parts.port) for each in known]
+
+
+def connections(pid: int, ends: Sequence[str]) -> list[Row]:
+    """The process' own established connections to ``ends``, and no others."""
+    own = sockets(str(pid))
+    rows = (row for row in table(str(pid)) if row.state == ESTABLISHED and row.inode in own)
+    return sorted(row for row in rows if plain(row.remote) in ends)
+
+
+def cut(rows: Sequence[Row], ss: str, run: Run) -> list[Row]:
+    """Cuts exactly these, and gives those that are there all the same."""
+    for row in rows:
+        _kill(row, ss, run)
+    wanted = {(row.names, row.inode) for row in rows}
+    gives_up = time.monotonic() + GONE_SECONDS
+    while True:
+        left = [row for row in table("self") if row.state == ESTABLISHED and (row.names, row.inode) in wanted]
+        if not left or time.monotonic() > gives_up:
+            return left
+        time.sleep(PAUSE)
+
+
+def _kill(row: Row, ss: str, run: Run) -> None:
+    code, _, errors = run([ss, "-K", "-H", "-t", "-n", "state", "established", "src", row.local, "dst", row.remote])
+    if "not permitted" in errors:
+        raise Problem("not_permitted", f"ss -K: {errors.strip()}: it takes root (CAP_NET_ADMIN)")
+    if code:
+        raise Problem("no_ss", f"this ss cannot cut connections (ss -K): {errors.strip() or f'exit code {code}'}")
+
+
+def try_cutting(ss: str, run: Run) -> None:
+    """Cuts a connection of our own, to ourselves: raises `Problem` where this host cannot.
+
+    ss says nothing where the kernel has no INET_DIAG_DESTROY, and exits with 0: only the connection itself tells.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as line:
+        taken, _ = server.accept()
+        with taken:
+            local, remote = _joined(*line.getsockname()), _joined(*line.getpeername())
+            rows = [row for row in table("self") if (row.local, row.remote) == (local, remote)]
+            if cut(rows, ss, run):
+                raise Problem(
+                    "kernel_cannot",
+                    f"the kernel ({os.uname().release}) does not cut connections: it is built without "
+                    "CONFIG_INET_DIAG_DESTROY",
+                )
+
+
+def answer(parameters: dict[str, Any], run: Run, ss: str | None, *, check: bool) -> dict[str, Any]:
+    """What ``parameters`` ask for. In check mode nothing of the apiserver's is touched."""
+    expected, mode = parameters["expected"], parameters["mode"]
+    who = found_process(parameters["listens"], parameters["executable"])
+    if expected:
+        same(who, expected)
+    if mode == "look":
+        return {"process": who._asdict()}
+    if ss is None:
+        raise Problem("no_ss", "there is no ss on this host: install iproute2")
+    ends = endpoints(who.pid)
+    if check:
+        try_cutting(ss, run)
+    there = connections(who.pid, ends)
+    chosen = there if parameters["only"] is None else [row for row in there if row.names in parameters["only"]]
+    told = {"process": who._asdict(), "endpoints": ends, "connections": [row.names for row in chosen]}
+    if check or not chosen:
+        return told
+    same(identity(who.pid), who._asdict())  # right before the effect
+    left = cut(chosen, ss, run)
+    if left:
+        try_cutting(ss, run)
+        raise Problem("not_cut", f"{len(left)} of {len(chosen)} connections are still there: {left[0].names}, ...")
+    return told
+
+
+def _read(path: str) -> str:
+    with open(path) as file:
+        return file.read()
+
+
+def main() -> None:
+    """As Ansible starts it."""
+    module = AnsibleModule(
+        argument_spec={
+            "mode": {"choices": ["look", "cut"], "required": True},
+            "listens": {"type": "str", "required": True},
+            "executable": {"type": "str", "required": True},
+            "expected": {"type": "dict"},
+            "only": {"type": "list", "elements": "str"},
+            "ss": {"type": "str", "default": "ss"},
+        },
+        supports_check_mode=True,
+    )
+    parameters = module.params
+    run = partial(module.run_command, expand_user_and_vars=False)
+    try:
+        told = answer(parameters, run, module.get_bin_path(parameters["ss"]), check=module.check_mode)
+    except Problem as problem:
+        told = {"problem": problem.kind, "words": str(problem)}
+    except OSError as error:  # it ended while it was looked at
+        told = {"problem": "process_changed", "words": f"it changed meanwhile: {error}"}
+    changed = not module.check_mode and bool(told.get("connections"))
+    module.exit_json(changed=changed, ballast=told)
+
+
+if __name__ == "__main__":
+    main()
