@@ -1,5 +1,6 @@
 """Puts the remediator together: the web application from its parts, and everything from a configuration."""
 
+import threading
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
@@ -82,7 +83,7 @@ def create_app(
         static_folder=None,
     )
     app.config["MAX_CONTENT_LENGTH"] = config.limits.body_bytes
-    known = Known({name: frozenset(etcd.name for etcd in one.etcd) for name, one in config.clusters.items()})
+    known = Known({name: one.targets for name, one in config.clusters.items()})
     attach(app, Services(store, engine, tokens, metrics, known, config, Pulse(store), shutting_down))
     app.before_request(access.before_request)
     errors.register(app)
@@ -177,6 +178,7 @@ def service(config_file: Path) -> Service:
         lease_held=None if store.exclusive else lease_held,
         shutting_down=lambda: shutdown.begun,
     )
+    connections.keep(threading.Event())  # in a thread that ends with the process: it holds nothing
     engine.start()
     notifier.start()
     housekeeping.start()

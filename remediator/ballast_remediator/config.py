@@ -20,10 +20,11 @@ from typing import Annotated, Self
 
 from pydantic import ByteSize, Field, FilePath, field_validator, model_validator
 
+from ballast_remediator.config_apiservers import ApiserversConfig
 from ballast_remediator.notice_kinds import ROUTINE, NoticeKind
 from ballast_remediator.store.places import Place, PostgresqlServer, SqliteFile, conninfo_problem
 from kube_ballast.analysis.space import WORTH_A_DEFRAG, WORTH_BYTES
-from kube_ballast.config import Duration, EtcdConfig, HttpConfig, HttpUrl, ListenAddress, Model
+from kube_ballast.config import Duration, EtcdConfig, HostsConfig, HttpConfig, HttpUrl, ListenAddress, Model
 
 
 class ServerTLS(Model):
@@ -86,6 +87,24 @@ class ClusterConfig(Model):
     prometheus: HttpConfig
     prometheus_labels: Mapping[Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")], str] = {}
     alertmanagers: tuple[HttpConfig, ...] = Field(min_length=1)
+    exporters: tuple[HttpConfig, ...] = ()
+    """Who tells on ``/evidence`` what is wrong with which apiserver."""
+    apiservers: ApiserversConfig | None = None
+    hosts: HostsConfig | None = None
+
+    @property
+    def targets(self) -> frozenset[str]:
+        """What a run can be about: its etcds and its apiservers."""
+        instances = () if self.apiservers is None else self.apiservers.instances
+        return frozenset((*(etcd.name for etcd in self.etcd), *(one.name for one in instances)))
+
+    @model_validator(mode="after")
+    def _members_are_known(self) -> Self:
+        known = {member.endpoint for etcd in self.etcd for member in etcd.members}
+        for one in () if self.apiservers is None else self.apiservers.instances:
+            if strange := sorted({*one.etcd} - known):
+                raise ValueError(f"{one.name} uses {', '.join(strange)}, which is no member's endpoint under etcd")
+        return self
 
     @field_validator("etcd")
     @classmethod
@@ -143,11 +162,39 @@ class EtcdDefragSettings(Model):
     """Run on etcd versions with known faults in what the runbook does (guard version_is_safe)."""
 
 
+class CureSettings(Model):
+    """What the two cures of a stalled channel share; their pages say how to choose it."""
+
+    canary_within: Annotated[Duration, Field(le=60)] = 10.0
+    """Seconds from the act within which its verdict has to be ok."""
+    ready_within: Duration = 60.0
+    """Seconds until its /readyz has to say so."""
+    settle_within: Duration = 120.0
+    """Seconds for which the other apiservers are watched until their load has settled."""
+    rest: Annotated[Duration, Field(ge=300)] = 300.0
+    """Seconds between two of them in one cluster, whatever their target."""
+
+
+class CutSettings(CureSettings):
+    """Knobs of the runbook apiserver-cut-etcd-connections."""
+
+
+class RestartSettings(CureSettings):
+    """Knobs of the runbook apiserver-restart."""
+
+    canary_within: Annotated[Duration, Field(le=600)] = 120.0
+    """Seconds from the act within which its verdict has to be ok: it fills its caches first."""
+    cut_within: Duration = 1800.0
+    """Seconds since a cut that did not help, for which this may follow it."""
+
+
 class RunbooksConfig(Model):
     """The settings of each runbook, by its name."""
 
     etcd_free_space: EtcdFreeSpaceSettings = Field(default=EtcdFreeSpaceSettings(), alias="etcd-free-space")
     etcd_defrag: EtcdDefragSettings = Field(default=EtcdDefragSettings(), alias="etcd-defrag")
+    cut: CutSettings = Field(default=CutSettings(), alias="apiserver-cut-etcd-connections")
+    restart: RestartSettings = Field(default=RestartSettings(), alias="apiserver-restart")
 
 
 class EngineSettings(Model):

@@ -3,10 +3,12 @@
 import concurrent.futures
 import json
 import math
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from ballast_remediator.apiservers import Apiservers
 from ballast_remediator.config import ClusterConfig
 from ballast_remediator.contract import NotConfigured, Target
 from kube_ballast.analysis.etcd import EtcdState, MemberState, quota_bytes
@@ -241,6 +243,14 @@ class Connections:
             for name, cluster in clusters.items()
             for etcd in cluster.etcd
         }
+        self._apiservers = {
+            name: Apiservers(
+                name,
+                cluster,
+                [endpoint for etcd in cluster.etcd for endpoint in self._etcds[name, etcd.name].endpoints],
+            )
+            for name, cluster in clusters.items()
+        }
 
     @property
     def alertmanagers(self) -> Mapping[str, tuple[Alertmanager, ...]]:
@@ -250,6 +260,18 @@ class Connections:
     def knows(self, target: Target) -> bool:
         """Whether the configuration has an etcd of that name in that cluster."""
         return (target.cluster, target.name) in self._etcds
+
+    def apiservers(self, cluster: str) -> Apiservers:
+        """Those of that cluster. Raises `NotConfigured` when there is no such cluster."""
+        found = self._apiservers.get(cluster)
+        if found is None:
+            raise NotConfigured(f"there is no cluster {cluster!r} in the configuration")
+        return found
+
+    def keep(self, stop: threading.Event) -> None:
+        """Keeps on disk, until ``stop`` is set, what has to be known when a cluster does not answer any more."""
+        for cluster, apiservers in self._apiservers.items():
+            threading.Thread(target=apiservers.keep, args=(stop,), name=f"nodes {cluster}", daemon=True).start()
 
     def etcds(self, cluster: str) -> int:
         """How many etcds that cluster is configured with."""

@@ -152,6 +152,34 @@ class StepSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Succession:
+    """What earlier runs a plan heeds. It is no part of what is approved: `Plan.floors` say it in numbers.
+
+    ``after`` are targets whose last run has to have ended ``rest`` seconds ago. The last run on ``follows`` has to have
+    been in vain (`Action.in_vain`), less than ``within`` seconds ago; it needs no rest. ``since`` is when the fault
+    began, seconds since the epoch: what was in vain on this very target since then is not done again.
+    """
+
+    after: tuple[Target, ...] = ()
+    rest: float = 0.0
+    follows: Target | None = None
+    within: float = 0.0
+    since: float | None = None
+
+    @classmethod
+    def parsed(cls, content: Mapping[str, Any]) -> "Succession":
+        """The one whose ``dataclasses.asdict`` the store kept as JSON."""
+        follows = content["follows"]
+        return cls(
+            after=tuple(Target(**target) for target in content["after"]),
+            rest=content["rest"],
+            follows=None if follows is None else Target(**follows),
+            within=content["within"],
+            since=content["since"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What a run is going to do, in order.
 
@@ -169,6 +197,7 @@ class Plan:
     disturbs: tuple[str, ...] = ()
     floors: Mapping[str, Scalar] = field(default_factory=dict)
     """What it keeps at least."""
+    succession: Succession = Succession()
 
     @property
     def acknowledgements(self) -> tuple[str, ...]:
@@ -186,6 +215,7 @@ class Plan:
             answers=tuple(Answer(**{**one, "verdict": Verdict(one["verdict"])}) for one in content["answers"]),
             disturbs=tuple(content.get("disturbs", ())),  # what an earlier version planned names none
             floors=content.get("floors", {}),
+            succession=Succession.parsed(content["succession"]) if "succession" in content else Succession(),
         )
 
     def hash(self, *, target: Target, runbook_digest: str, policy_rule: Mapping[str, Any]) -> str:
@@ -471,6 +501,7 @@ class ClaimRequest:
     population: int
     terms: Terms
     valid_until: float
+    succession: Succession = Succession()
 
 
 @dataclass(frozen=True, slots=True)
@@ -480,6 +511,8 @@ class Action:
     run_id: str
     words: str
     ended_at: float | None
+    in_vain: bool = False
+    """All its steps were done, and the world was not as it should be afterwards."""
 
 
 class Ledger(Protocol):

@@ -28,6 +28,7 @@ from ballast_remediator.guards.alert_is_true_now import alert_is_true_now
 from ballast_remediator.guards.brake_is_off import brake_is_off
 from ballast_remediator.guards.budget_is_left import budget_is_left
 from ballast_remediator.guards.clock_is_steady import clock_is_steady
+from ballast_remediator.guards.earlier_runs_permit import earlier_runs_permit
 from ballast_remediator.guards.evidence_is_fresh import evidence_is_fresh
 from ballast_remediator.guards.kill_switch_is_off import kill_switch_is_off
 from ballast_remediator.guards.lock_is_free import lock_is_free
@@ -53,6 +54,7 @@ STANDING_GUARDS: Final = (
     window_is_open,
     clock_is_steady,
     target_has_rested,
+    earlier_runs_permit,
     budget_is_left,
     plan_is_within_limits,
 )
@@ -194,6 +196,7 @@ class Judge:
             population=world.population,
             terms=case.policy.terms(rule),
             valid_until=world.valid_until,
+            succession=plan.succession,
         )
         asked = replace(plan, answers=(true_now, *of_world))
         return Ready(asked, rule, case.policy, request, runbook.reversibility, self._review.digests[runbook.name])

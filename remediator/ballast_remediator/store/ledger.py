@@ -54,6 +54,8 @@ _LAST_ACTION: Final = (
     .order_by(runs.c.finished_at.is_not(None), runs.c.finished_at.desc())
     .limit(1)
 )
+_UNDONE: Final = select(func.count()).where(steps.c.run_id == bindparam("run_id_"), steps.c.done_at.is_(None))
+"""Steps that are not done: what failed with all of them done failed at its verification."""
 _CLAIMED: Final = select(
     runs.c.state, runs.c.approved_hash, runs.c.token, runs.c.expires_at, runs.c.preapproved_by, runs.c.owner
 ).where(runs.c.id == bindparam("run_id_"))
@@ -116,7 +118,8 @@ class SqlLedger:
             words = "was rejected"
         else:
             words = f"({row.runbook}) {'is' if row.finished_at is None else 'ended as'} {row.state}"
-        return Action(row.id, words, row.finished_at)
+        in_vain = row.state == RunState.FAILED and self._connection.execute(_UNDONE, {"run_id_": row.id}).scalar() == 0
+        return Action(row.id, words, row.finished_at, in_vain)
 
 
 def judge(

@@ -1,0 +1,16 @@
+"""Every etcd member that this apiserver uses answers a linearizable and a serializable read."""
+
+from ballast_remediator.contract import Answer
+from ballast_remediator.guards import allow, refuse
+from kube_ballast.analysis.control_plane import ControlPlane
+
+NAME = "its_etcd_answers"
+
+
+def its_etcd_answers(state: ControlPlane) -> Answer:
+    """Asked directly, right now. A member that does not answer us may not answer the apiserver either."""
+    used = [member for member in state.members if member.used]
+    sick = [f"{member.endpoint} ({member.problem})" for member in used if member.problem is not None]
+    if sick:
+        return refuse(NAME, f"members that {state.target} uses do not answer reads: {'; '.join(sick)}", passing=True)
+    return allow(NAME, f"{', '.join(member.endpoint for member in used)} answer reads")
