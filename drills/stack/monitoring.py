@@ -25,6 +25,9 @@ class Service:
         return urlsplit(self.url).netloc
 
 
+_AUTH = ("username", "password_file")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scrape:
     """One scrape job: `targets` are HOST:PORT or URLs, `interval` overrides the global one."""
@@ -34,6 +37,8 @@ class Scrape:
     labels: Mapping[str, str] = field(default_factory=dict)
     path: str = "/metrics"
     interval: str | None = None
+    auth: tuple[str, Path] | None = None
+    """A user, and the file with the password."""
 
     def config(self) -> dict[str, object]:
         """As prometheus.yml has it."""
@@ -44,6 +49,7 @@ class Scrape:
             "metrics_path": self.path,
             "static_configs": [{"targets": addresses, "labels": dict(self.labels)}],
             **override,
+            **({} if self.auth is None else {"basic_auth": dict(zip(_AUTH, map(str, self.auth), strict=True))}),
         }
 
 
