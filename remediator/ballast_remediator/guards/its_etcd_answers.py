@@ -10,6 +10,8 @@ NAME = "its_etcd_answers"
 def its_etcd_answers(state: ControlPlane) -> Answer:
     """Asked directly, right now. A member that does not answer us may not answer the apiserver either."""
     used = [member for member in state.members if member.used]
+    if not used:
+        return refuse(NAME, f"no etcd member is known that {state.target} uses")
     sick = [f"{member.endpoint} ({member.problem})" for member in used if member.problem is not None]
     if sick:
         return refuse(NAME, f"members that {state.target} uses do not answer reads: {'; '.join(sick)}", passing=True)

@@ -17,5 +17,5 @@ def no_member_defragments(state: ControlPlane) -> Answer:
                 passing=True,
             )
         if member.defragmenting:
-            return refuse(NAME, f"{member.endpoint} defragments: that is waited out, and nothing is cut", passing=True)
+            return refuse(NAME, f"{member.endpoint} defragments: that is waited out, and nothing is done", passing=True)
     return allow(NAME, "no member defragments")

@@ -36,6 +36,7 @@ class Book:
     standing: Sequence[Stop] = ()
     began: Sequence[float] = ()
     last: Action | None = None
+    actions: Mapping[Target, Action] = field(default_factory=dict)
     now: float = NOW
     monotonic: float = 0.0
     jump: Jump | None = None
@@ -55,5 +56,4 @@ class Book:
         return sum(at > since for at in self.began)
 
     def last_action(self, target: Target) -> Action | None:
-        del target
-        return self.last
+        return self.actions.get(target, self.last)

@@ -5,23 +5,42 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from ballast_remediator.contract import Action, AlertEvidence, Answer, Budget, Jump, Stop, StopKind, Target, Terms
+from ballast_remediator.contract import (
+    Action,
+    AlertEvidence,
+    Answer,
+    Budget,
+    Jump,
+    Stop,
+    StopKind,
+    Succession,
+    Target,
+    Terms,
+)
 from ballast_remediator.guards.alert_is_true_now import alert_is_true_now
+from ballast_remediator.guards.another_apiserver_is_ok import another_apiserver_is_ok
 from ballast_remediator.guards.brake_is_off import brake_is_off
 from ballast_remediator.guards.budget_is_left import budget_is_left
+from ballast_remediator.guards.channel_is_stalled import channel_is_stalled
 from ballast_remediator.guards.clock_is_steady import clock_is_steady
+from ballast_remediator.guards.connections_can_be_cut import connections_can_be_cut
 from ballast_remediator.guards.disk_suffices import disk_suffices
+from ballast_remediator.guards.earlier_runs_permit import earlier_runs_permit
 from ballast_remediator.guards.every_member_votes import every_member_votes
 from ballast_remediator.guards.evidence_is_fresh import evidence_is_fresh
+from ballast_remediator.guards.gentler_cure_was_possible import gentler_cure_was_possible
+from ballast_remediator.guards.its_etcd_answers import its_etcd_answers
 from ballast_remediator.guards.kill_switch_is_off import kill_switch_is_off
 from ballast_remediator.guards.live_data_fits import live_data_fits
 from ballast_remediator.guards.lock_is_free import lock_is_free
 from ballast_remediator.guards.no_corruption import no_corruption
 from ballast_remediator.guards.no_freeze_window import no_freeze_window
+from ballast_remediator.guards.no_member_defragments import no_member_defragments
 from ballast_remediator.guards.nobody_disturbs import nobody_disturbs
 from ballast_remediator.guards.nobody_is_at_work import nobody_is_at_work
 from ballast_remediator.guards.one_disruption_per_domain import one_disruption_per_domain
 from ballast_remediator.guards.plan_is_within_limits import plan_is_within_limits
+from ballast_remediator.guards.process_is_known import process_is_known
 from ballast_remediator.guards.quorum_survives import quorum_survives
 from ballast_remediator.guards.quota_is_known import quota_is_known
 from ballast_remediator.guards.stall_fits import stall_fits
@@ -35,7 +54,7 @@ from kube_ballast.analysis.etcd import MIB, EtcdState, MemberState
 from kube_ballast.analysis.live_data import Filling, Report, Since
 from kube_ballast.analysis.space import Split
 from kube_ballast.clients.etcd.types import Alarm, AlarmKind
-from tests.remediator.guards import states
+from tests.remediator.guards import planes, states
 from tests.remediator.guards.book import Book, request
 
 NOON = datetime(2026, 12, 24, 12, tzinfo=UTC).timestamp()
@@ -45,6 +64,7 @@ GIB = 1024 * MIB
 NIGHT = Period("night", "0 1 * * *", 4 * 3600.0, "UTC")
 YEAR_END = Period("year-end", "0 0 20 12 *", 14 * 86400.0, "UTC")
 DAILY = Budget(3, None, 86400.0)
+KERNEL = "the kernel (6.1.0) does not cut connections: it is built without CONFIG_INET_DIAG_DESTROY"
 QUESTION = 'time() - timestamp(ALERTS{alertname="EtcdFreeSpaceNeeded",…})'
 
 
@@ -56,6 +76,7 @@ def answers() -> Iterator[Answer]:
     yield from _of_evidence()
     yield from _of_etcd()
     yield from _of_members()
+    yield from _of_apiservers()
 
 
 def _of_people() -> Iterator[Answer]:
@@ -76,6 +97,15 @@ def _of_times() -> Iterator[Answer]:
 def _of_what_was_done() -> Iterator[Answer]:
     failed = Action(RUN, "(etcd-free-space) ended as failed", NOON - 720.0)
     yield target_has_rested(_asked(cooldown=1800.0), _book(last=failed))
+    cut = Target("production", "apiserver-cut-etcd-connections", planes.SICK)
+    vain = Action(RUN, f"({cut.runbook}) ended as failed", NOON - 60.0, in_vain=True)
+    elsewhere = replace(cut, name=planes.WELL)
+    for target, heeds in (
+        (TARGET, Succession(since=NOON - 300.0)),
+        (cut, Succession(follows=elsewhere, within=1800.0)),
+        (elsewhere, Succession(after=(elsewhere,), rest=300.0)),
+    ):
+        yield earlier_runs_permit(replace(_asked(), succession=heeds), _book(actions={target: vain}))
     yield budget_is_left(_asked(budget=Budget(0, None, 86400.0)), _book())
     yield budget_is_left(_asked(budget=DAILY), _book(began=[NOON - 60.0] * 3))
     yield plan_is_within_limits(_asked(limits={"nodes": 1}), _book())
@@ -128,6 +158,25 @@ def _of_members() -> Iterator[Answer]:
     yield watchers_keep_up(None, looked)
     yield stall_fits(_member(1, status=None), bytes_per_second=50.0 * MIB, liveness_budget=80.0)
     yield stall_fits(_member(1, db_size_in_use=5 * GIB), bytes_per_second=50.0 * MIB, liveness_budget=80.0)
+
+
+def _of_apiservers() -> Iterator[Answer]:
+    sick, well, _ = planes.NAMES
+    stalled = planes.plane(silent=("http://exporter-2:9790",))
+    yield channel_is_stalled(replace(stalled, told={}))
+    yield channel_is_stalled(planes.plane({sick: (planes.STALLED, planes.OK)}))
+    yield another_apiserver_is_ok(planes.plane(dict.fromkeys(planes.NAMES, planes.STALLED)))
+    yield another_apiserver_is_ok(planes.plane({sick: planes.STALLED, well: planes.UNKNOWN}))
+    yield its_etcd_answers(planes.plane(members=planes.members(used=False)))
+    yield its_etcd_answers(planes.plane(members=planes.members(problem="no answer within 3 s")))
+    yield no_member_defragments(planes.plane(members=planes.members(defragmenting=None)))
+    yield no_member_defragments(planes.plane(members=planes.members(defragmenting=True)))
+    problem = (
+        "cp-1: the host is not reached by ssh: nothing was done (ssh: connect to host 10.0.0.1: Connection refused)"
+    )
+    yield process_is_known(planes.plane(process=None, host_problem=problem, host_passing=True))
+    yield connections_can_be_cut(planes.plane(cannot_cut=KERNEL))
+    yield gentler_cure_was_possible(planes.plane(cannot_cut=KERNEL))
 
 
 def _asked(*, planned: Mapping[str, Any] | None = None, **terms: Any) -> Any:

@@ -1,0 +1,26 @@
+from ballast_remediator.contract import Verdict
+from ballast_remediator.guards.its_etcd_answers import its_etcd_answers
+from tests.remediator.guards.planes import ENDPOINTS, SICK, members, plane
+
+
+def test_the_members_that_it_uses_answer() -> None:
+    said = its_etcd_answers(plane())
+    assert (said.verdict, said.reason) == (Verdict.ALLOW, f"{ENDPOINTS[0]} answer reads")
+
+
+def test_one_that_it_uses_does_not() -> None:
+    said = its_etcd_answers(plane(members=members(problem="no answer within 3 s")))
+    assert (said.verdict, said.passing) == (Verdict.REFUSE, True)
+    assert said.reason == f"members that {SICK} uses do not answer reads: {ENDPOINTS[0]} (no answer within 3 s)"
+
+
+def test_that_none_is_known_is_no_all_clear() -> None:
+    said = its_etcd_answers(plane(members=members(used=False)))
+    assert (said.verdict, said.passing) == (Verdict.REFUSE, False)
+    assert said.reason == f"no etcd member is known that {SICK} uses"
+
+
+def test_a_member_that_others_use_may_be_down() -> None:
+    first, second, third = members()
+    down = (first, second, type(third)(third.endpoint, used=False, problem="refused", defragmenting=None))
+    assert its_etcd_answers(plane(members=down)).verdict is Verdict.ALLOW
