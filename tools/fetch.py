@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,20 @@ SUITES = ("forky", "trixie", "bookworm")
 """Newest first: trixie's etcd is too old, its Prometheus and Alertmanager would do. What is bound to the C library has
 to be as old as this machine: bookworm is for that."""
 
+SBIN = ("/usr/sbin", "/sbin")
+"""Not on everybody's PATH: sshd lies there."""
+
+WRAPPER = """\
+#!/bin/sh
+# Debian's program, unpacked: libraries that this system may lack lie beside it.
+content=$(dirname "$(dirname "$(readlink -f "$0")")")
+LD_LIBRARY_PATH=$(printf '%s:' "$content"/libraries/*/usr/lib/*-linux-gnu*)
+export LD_LIBRARY_PATH
+exec "$content/{program}" "$@"
+"""
+
 Version = tuple[int, int, int]
+_SAID = re.compile(r"(?:version:? v?|OpenSSH_|iproute2-)(\d+)\.(\d+)(?:\.(\d+))?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +59,8 @@ PROMETHEUS = Versions((((2, 53, 0), (4, 0, 0)),), "2.53 or newer, below 4")
 ALERTMANAGER = Versions((((0, 27, 0), (1, 0, 0)),), "0.27 or newer, below 1")
 NODE_EXPORTER = Versions((((1, 5, 0), (2, 0, 0)),), "1.5 or newer, below 2")
 STRACE = Versions((((5, 0, 0), (8, 0, 0)),), "5 or newer, below 8")
+OPENSSH = Versions((((9, 2, 0), (11, 0, 0)),), "9.2 or newer, below 11")
+IPROUTE = Versions((((5, 0, 0), (8, 0, 0)),), "5 or newer, below 8")
 FAKETIME = Versions((((0, 9, 10), (0, 10, 0)),), "0.9.10 or newer, below 0.10")
 
 
@@ -60,16 +75,21 @@ class Program:
     ask: str = "--version"
     needed: bool = True
     """Whether nothing goes without it: what is not needed is a fault that the fault script then leaves out."""
+    libraries: tuple[str, ...] = ()
+    """Packages of shared libraries that it needs, and a system may lack: they are unpacked beside it."""
 
     def inside(self, content: Path, name: str) -> Path | None:
         """Where unpacked content has it under that name."""
-        path = content / "usr" / "bin" / name
-        return relocate(content, name) if path.exists() else None
+        if (content / "usr" / "bin" / name).exists():
+            return relocate(content, name)
+        others = (content / folder / name for folder in ("usr/sbin", "bin", "sbin"))
+        found = next((path for path in others if path.exists()), None)
+        return found if found is None or not self.libraries else beside(content, found, self.libraries)
 
     def elsewhere(self, path: str) -> Iterator[Path]:
         """What the folders of ``path`` have under its names."""
         for name in (self.name, *self.aliases):
-            if found := shutil.which(name, path=path):
+            if found := shutil.which(name, path=os.pathsep.join((path, *SBIN)) if path else path):
                 yield Path(found)
 
     def version(self, path: Path) -> Version | None:
@@ -78,7 +98,7 @@ class Program:
             done = subprocess.run((path, self.ask), timeout=20, check=False, capture_output=True, text=True)
         except (OSError, subprocess.TimeoutExpired):
             return None
-        found = re.search(r"version:? v?(\d+)\.(\d+)(?:\.(\d+))?", done.stdout + done.stderr, re.IGNORECASE)
+        found = _SAID.search(done.stdout + done.stderr)
         return _version(found) if found and done.returncode == 0 else None
 
     def good(self, path: Path) -> bool:
@@ -122,6 +142,9 @@ PROGRAMS = (
     Program("alertmanager", "prometheus-alertmanager", ALERTMANAGER, aliases=("prometheus-alertmanager",)),
     Program("amtool", "prometheus-alertmanager", ALERTMANAGER),
     Program("prometheus-node-exporter", "prometheus-node-exporter", NODE_EXPORTER, aliases=("node_exporter",)),
+    Program("ssh", "openssh-client", OPENSSH, ask="-V"),
+    Program("sshd", "openssh-server", OPENSSH, ask="-V", libraries=("libwrap0",)),
+    Program("ss", "iproute2", IPROUTE, ask="-V"),
     Program("strace", "strace", STRACE, needed=False),
     Preload("libfaketimeMT.so.1", "libfaketime", FAKETIME, needed=False),
 )
@@ -183,6 +206,24 @@ def link(name: str, target: Path) -> None:
     fresh.replace(BIN / name)
 
 
+def beside(content: Path, program: Path, libraries: Sequence[str]) -> Path:
+    """A wrapper of the unpacked program that finds libraries of the cache's packages.
+
+    Of each the oldest: what was made for an older C library runs with a newer one, and not the other way round.
+    """
+    for library in libraries:
+        debs, into = sorted(CACHE.glob(f"{library}_*.deb")), content / "libraries" / library
+        if debs:
+            shutil.rmtree(into, ignore_errors=True)
+            into.parent.mkdir(exist_ok=True)
+            unpack(debs[0], into)
+    wrapper = content / "relocated" / program.name
+    wrapper.parent.mkdir(exist_ok=True)
+    wrapper.write_text(WRAPPER.format(program=program.relative_to(content)))
+    wrapper.chmod(0o755)
+    return wrapper
+
+
 def from_debian(missing: list[Program]) -> tuple[list[Program], list[str]]:
     """Download what is missing, suite by suite; gives what is still missing, and why."""
     reasons: list[str] = []
@@ -211,6 +252,8 @@ def download(apt: Apt, package: str, missing: list[Program]) -> str | None:
         if not offers(program, name):
             return f"Debian {apt.suite} offers {name}"
         print(f"  downloading {name} ...", flush=True)
+        for library in program.libraries:
+            apt.download(library, CACHE)
         deb = apt.download(package, CACHE)
     except AptError as error:
         return f"Debian {apt.suite}: {error}"

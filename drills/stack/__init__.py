@@ -31,6 +31,7 @@ from drills.stack.monitoring import (
 )
 from drills.stack.postgresql import Postgresql, start_postgresql
 from drills.stack.process import Component, Probe, Process, StackError, http_probe, tool
+from drills.stack.sshd import Sshd, start_sshd
 
 __all__ = [
     "Apiserver",
@@ -46,6 +47,7 @@ __all__ = [
     "Process",
     "Scrape",
     "Service",
+    "Sshd",
     "Stack",
     "StackError",
     "http_probe",
@@ -67,5 +69,6 @@ class Stack(Ground):
     kube_apiserver = start_kube_apiserver
     kube_controller_manager = start_kube_controller_manager
     kwok = start_kwok
+    sshd = start_sshd
     exporter = start_exporter
     remediator = start_remediator
