@@ -31,6 +31,8 @@ _SUDO: Final = (
     "waiting for become success",
     "waiting for privilege escalation",
     "privilege escalation",
+    "sudo: not found",
+    "sudo: command not found",
 )
 _TEXT: Final = 400
 
