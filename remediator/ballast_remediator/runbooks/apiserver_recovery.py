@@ -127,6 +127,6 @@ def _settled(apiservers: Apiservers, context: StepContext, within: float) -> str
             )
         context.wait(SETTLING_PAUSE)
     told = (
-        f"{name} carries {load.in_flight:.0f} requests and {size(load.memory_bytes)}" for name, load in settled.items()
+        f"{name} with {load.in_flight:.0f} requests and {size(load.memory_bytes)}" for name, load in settled.items()
     )
     return f"the others have settled: {', '.join(told)}"
