@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from ballast_exporter import config as exporter
 from ballast_exporter import webconfig
 from ballast_remediator import config as remediator
-from ballast_remediator import policy, tokens
+from ballast_remediator import config_apiservers, policy, tokens
 from drills.stack import tool
 from kube_ballast import config as shared
 from kube_ballast import configfile
@@ -42,9 +42,17 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "Store": remediator.StoreConfig,
     "Snapshots": remediator.SnapshotsConfig,
     "Cluster": remediator.ClusterConfig,
+    "Apiservers of a cluster": config_apiservers.ApiserversConfig,
+    "Apiserver": config_apiservers.ApiserverConfig,
+    "Restart": config_apiservers.RestartConfig,
+    "Hosts": shared.HostsConfig,
+    "Nodes": shared.NodesConfig,
+    "SSH": shared.SshConfig,
     "Runbooks": remediator.RunbooksConfig,
     "etcd-free-space": remediator.EtcdFreeSpaceSettings,
     "etcd-defrag": remediator.EtcdDefragSettings,
+    "apiserver-cut-etcd-connections": remediator.CutSettings,
+    "apiserver-restart": remediator.RestartSettings,
     "Engine": remediator.EngineSettings,
     "Notices": remediator.NoticesConfig,
     "Heartbeat": remediator.HeartbeatConfig,

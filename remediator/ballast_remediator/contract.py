@@ -348,7 +348,9 @@ class Permissions:
     etcd: tuple[str, ...] = ()
     prometheus: tuple[str, ...] = ()
     kubernetes: tuple[str, ...] = ()
+    """Each ``get PATH``, of every apiserver: deploy/kubernetes/rbac-remediator.yaml is made of them."""
     hosts: tuple[str, ...] = ()
+    """What it does there, and as whom: deploy/hosts/ballast.sudoers says it to who installs it."""
 
 
 class World(Protocol):

@@ -54,7 +54,7 @@ class CutEtcdConnections:
     sources = (apiserver_path, apiserver_recovery, etcd_guards)
     permissions = Permissions(
         etcd=("read: one key that nobody has, /registry/ballast-canary",),
-        kubernetes=("get /readyz and /metrics of each apiserver (nonResourceURLs)",),
+        kubernetes=("get /readyz", "get /metrics"),
         hosts=(
             "root on the apiserver's host: /proc of all processes, to find the apiserver's",
             "root on the apiserver's host: ss -K on that process' connections to etcd",

@@ -57,7 +57,7 @@ class ApiserverRestart:
     sources = (apiserver_path, apiserver_recovery, etcd_guards)
     permissions = Permissions(
         etcd=("read: one key that nobody has, /registry/ballast-canary",),
-        kubernetes=("get /readyz and /metrics of each apiserver (nonResourceURLs)",),
+        kubernetes=("get /readyz", "get /metrics"),
         hosts=(
             "root on the apiserver's host: /proc of all processes, to find the apiserver's",
             "root on the apiserver's host: what restarts it, which is the configured command, systemctl or crictl",

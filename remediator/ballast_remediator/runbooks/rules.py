@@ -202,9 +202,11 @@ def page_tells_all(book: Book) -> Iterator[str]:
     for what, names in words.items():
         yield from (f"{path} does not name its {what} `{name}`" for name in names if f"`{name}`" not in page)
     permissions = getattr(book.kind, "permissions", None)
-    for permission in permissions.etcd if isinstance(permissions, Permissions) else ():
-        if permission.partition(":")[2].strip() not in page.replace("`", ""):
-            yield f"{path} does not repeat its permission {permission!r}"
+    if isinstance(permissions, Permissions):
+        named = [permission.partition(":")[2].strip() for permission in permissions.etcd]
+        for permission in (*named, *permissions.kubernetes, *permissions.hosts):
+            if permission not in page.replace("`", ""):
+                yield f"{path} does not repeat its permission {permission!r}"
 
 
 def alert_asks_for_it(book: Book) -> Iterator[str]:
