@@ -43,6 +43,7 @@ QUICK: Mapping[str, object] = {
 KNOBS: Mapping[str, Mapping[str, object]] = {
     "etcd-free-space": QUICK,
     "etcd-defrag": {"least_free_bytes": "2MiB", "patience": "5s", "defrag_timeout": "30s"},
+    "apiserver-cut-etcd-connections": {"canary_within": "2s", "settle_within": "30s"},
 }
 UNREACHABLE = "http://127.0.0.1:9"
 ORDER = [
