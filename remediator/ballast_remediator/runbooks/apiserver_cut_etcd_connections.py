@@ -122,7 +122,7 @@ class CutEtcdConnections:
                     },
                 ),
             ),
-            limits={"apiservers": 1, "attempts": 1},
+            limits={"apiservers": 1},
             floors={"rest_seconds": self._settings.rest},
             disturbs=(str(urlsplit(f"https://{name}").hostname),),
             succession=Succession(

@@ -126,7 +126,7 @@ class ApiserverRestart:
                     {"process": "" if world.process is None else world.process.text},
                 ),
             ),
-            limits={"apiservers": 1, "attempts": 1, "method": str(how.how.method)},
+            limits={"apiservers": 1, "method": str(how.how.method)},
             floors={"rest_seconds": self._settings.rest},
             disturbs=(str(urlsplit(f"https://{name}").hostname),),
             succession=Succession(

@@ -67,7 +67,7 @@ def test_the_plan_says_how_and_what_it_costs() -> None:
     )
     [step] = plan.steps
     assert (step.kind, step.target, step.params) == ("restart", SICK, {"process": "4711 100 boot"})
-    assert plan.limits == {"apiservers": 1, "attempts": 1, "method": "systemd"}
+    assert plan.limits == {"apiservers": 1, "method": "systemd"}
 
 
 def test_a_cut_in_vain_comes_first_and_the_ledger_is_asked_for_it() -> None:
