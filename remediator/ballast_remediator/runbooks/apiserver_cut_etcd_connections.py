@@ -35,10 +35,10 @@ from ballast_remediator.contract import (
 )
 from ballast_remediator.guards.connections_can_be_cut import connections_can_be_cut
 from ballast_remediator.guards.process_is_known import process_is_known
-from ballast_remediator.runbooks import apiserver_path, apiserver_recovery, etcd_guards
+from ballast_remediator.runbooks import apiserver_path, apiserver_recovery, control_plane
 from ballast_remediator.runbooks.apiserver_path import World, both_cures, expect_all, on_state, state_guards
 from ballast_remediator.runbooks.apiserver_recovery import recovered
-from ballast_remediator.runbooks.etcd_guards import CONTROL_PLANE
+from ballast_remediator.runbooks.control_plane import CONTROL_PLANE
 from kube_ballast.analysis.stall import Verdict
 from kube_ballast.clients.errors import BadResponse, ClientError, Conflict, Denied
 from kube_ballast.clients.hosts import Process
@@ -51,7 +51,7 @@ class CutEtcdConnections:
 
     name = apiserver_path.CUT
     target_label = "apiserver"
-    sources = (apiserver_path, apiserver_recovery, etcd_guards)
+    sources = (apiserver_path, apiserver_recovery, control_plane)
     permissions = Permissions(
         etcd=("read: one key that nobody has, /registry/ballast-canary",),
         kubernetes=("get /readyz", "get /metrics"),

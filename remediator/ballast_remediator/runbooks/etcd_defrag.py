@@ -30,9 +30,10 @@ from ballast_remediator.contract import (
     WorldGuard,
 )
 from ballast_remediator.guards.stall_fits import stall_fits
-from ballast_remediator.runbooks import etcd_defragment, etcd_guards, etcd_looking
+from ballast_remediator.runbooks import control_plane, etcd_defragment, etcd_guards, etcd_looking
+from ballast_remediator.runbooks.control_plane import CONTROL_PLANE
 from ballast_remediator.runbooks.etcd_defragment import gives_back
-from ballast_remediator.runbooks.etcd_guards import CONTROL_PLANE, on_state, state_guards
+from ballast_remediator.runbooks.etcd_guards import on_state, state_guards
 from ballast_remediator.runbooks.etcd_looking import Unknown, patiently
 from kube_ballast.analysis.etcd import EtcdState, MemberState, predicted_stall
 from kube_ballast.analysis.words import duration, percent, size
@@ -57,7 +58,7 @@ class EtcdDefrag:
 
     name = "etcd-defrag"
     target_label = "etcd_cluster"
-    sources = (etcd_defragment, etcd_guards, etcd_looking)
+    sources = (control_plane, etcd_defragment, etcd_guards, etcd_looking)
     permissions = Permissions(
         etcd=(
             "where authentication is on: a user with the role root, as the maintenance API demands",

@@ -30,6 +30,7 @@ from ballast_remediator.contract import (
 from ballast_remediator.guards.live_data_fits import live_data_fits
 from ballast_remediator.guards.watchers_keep_up import watchers_keep_up
 from ballast_remediator.runbooks import (
+    control_plane,
     etcd_alarm,
     etcd_census,
     etcd_compact,
@@ -40,7 +41,8 @@ from ballast_remediator.runbooks import (
     etcd_looking,
     etcd_snapshot,
 )
-from ballast_remediator.runbooks.etcd_guards import CONTROL_PLANE, on_state, state_guards
+from ballast_remediator.runbooks.control_plane import CONTROL_PLANE
+from ballast_remediator.runbooks.etcd_guards import on_state, state_guards
 from ballast_remediator.runbooks.etcd_limits import ENOUGH, WELL_UNDER
 from kube_ballast.analysis.etcd import EtcdState, MemberState, predicted_stall, used_ratio
 from kube_ballast.analysis.live_data import Filling
@@ -69,6 +71,7 @@ class EtcdFreeSpace:
     name = NAME
     target_label = "etcd_cluster"
     sources = (
+        control_plane,
         etcd_snapshot,
         etcd_compact,
         etcd_defragment,

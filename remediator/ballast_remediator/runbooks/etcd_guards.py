@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final, Protocol
+from typing import Protocol
 
 from ballast_remediator.contract import Answer
 from ballast_remediator.guards.disk_suffices import disk_suffices
@@ -13,9 +13,6 @@ from ballast_remediator.guards.quorum_survives import quorum_survives
 from ballast_remediator.guards.quota_is_known import quota_is_known
 from ballast_remediator.guards.version_is_safe import version_is_safe
 from kube_ballast.analysis.etcd import EtcdState
-
-CONTROL_PLANE: Final = "control-plane"
-"""The one lock of a cluster that whoever disturbs etcd or an apiserver has to hold."""
 
 
 class GuardSettings(Protocol):

@@ -174,7 +174,7 @@ def test_a_refusal_is_what_would_happen_and_all_other_guards_answer_too(viewer: 
     shown = told(viewer)
     assert (shown["state"], shown["words"].startswith("nobody_is_at_work: anna is at work")) == ("suppressed", True)
     refused = [answer["guard"] for answer in shown["answers"] if answer["verdict"] == "refuse"]
-    assert (refused, len(shown["answers"])) == (["nobody_is_at_work"], 15)
+    assert (refused, len(shown["answers"])) == (["nobody_is_at_work"], 16)
     assert shown["plan"]["summary"] == "do it all"
 
 
