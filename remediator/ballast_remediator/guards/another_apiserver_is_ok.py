@@ -15,7 +15,7 @@ def another_apiserver_is_ok(state: ControlPlane) -> Answer:
     """
     well = state.others(Verdict.OK)
     if well:
-        return allow(NAME, f"{', '.join(well)} is ok")
+        return allow(NAME, f"ok: {', '.join(well)}")
     others = [name for name in state.names if name != state.target]
     if others and state.others(Verdict.CHANNEL_STALLED) == tuple(others):
         return refuse(

@@ -15,4 +15,4 @@ def its_etcd_answers(state: ControlPlane) -> Answer:
     sick = [f"{member.endpoint} ({member.problem})" for member in used if member.problem is not None]
     if sick:
         return refuse(NAME, f"members that {state.target} uses do not answer reads: {'; '.join(sick)}", passing=True)
-    return allow(NAME, f"{', '.join(member.endpoint for member in used)} answer reads")
+    return allow(NAME, f"reads are answered by {', '.join(member.endpoint for member in used)}")

@@ -107,7 +107,7 @@ class CutEtcdConnections:
             summary=f"cut the connections of {name} to its etcd, so that it makes new ones",
             because=(
                 f"{name} is {state.words(name)}: {'; '.join(told[0].reasons) if told else 'no exporter tells why'}",
-                f"{', '.join(state.others(Verdict.OK)) or 'no other apiserver'} is ok",
+                f"ok meanwhile: {', '.join(state.others(Verdict.OK)) or 'no other apiserver'}",
                 f"process {state.process} holds {state.connections} connections to {', '.join(world.endpoints)}",
                 "requests that are on their way end with an error; caches and watches go on without a relist",
             ),

@@ -16,8 +16,6 @@ from kube_ballast.clients.errors import ClientError
 from kube_ballast.clients.hosts import CannotCut, Process
 
 CUT, RESTART = "apiserver-cut-etcd-connections", "apiserver-restart"
-EVIDENCE_SECONDS: Final = 5.0
-"""For so long the exporter vouches for a verdict."""
 PATIENCE: Final = 20.0
 """Seconds for which what is about to act waits for a guard that may say otherwise in a moment."""
 PAUSE: Final = 0.5
@@ -46,14 +44,16 @@ def on_state(guard: Callable[[ControlPlane], Answer]) -> Callable[[World], Answe
 
 
 def observe(apiservers: Apiservers, alert: Alert, target: Target, evidence_valid: float) -> World:
-    """The host first, which takes seconds, then etcd, and the evidence last.
+    """The host first, which takes seconds, then etcd, and the evidence last, which is vouched for only briefly.
 
     Raises:
         ClientError: no exporter answers.
     """
     world = _on_host(apiservers, target)
-    valid_until = time.monotonic() + min(evidence_valid, EVIDENCE_SECONDS)
+    asked = time.monotonic()
     now = apiservers.state(target.name)
+    vouched = [one.valid_until - one.observed_at for told in now.told.values() for one in told]
+    valid_until = asked + min([evidence_valid, *vouched])
     seen = world.state
     state = replace(
         now,

@@ -105,14 +105,14 @@ class ApiserverRestart:
         name = state.target
         if state.verdict(name) == Verdict.OK:
             return NothingToDo(f"{name} is ok: its writes, reads and watches work")
-        told = state.told.get(name, ())
+        told, well = state.told.get(name, ()), ", ".join(state.others(Verdict.OK))
         how = way(self._apiservers(world.cluster), Target(world.cluster, self.name, name))
         first = None if state.cannot_cut is not None else Target(world.cluster, CUT, name)
         return Plan(
             summary=f"restart {name}, by {how.how.method}",
             because=(
                 f"{name} is {state.words(name)}: {'; '.join(told[0].reasons) if told else 'no exporter tells why'}",
-                f"{', '.join(state.others(Verdict.OK)) or 'no other apiserver'} is ok, and takes over its clients",
+                f"ok meanwhile, and taking over its clients: {well or 'no other apiserver'}",
                 f"process {state.process} is ended, with SIGKILL where SIGTERM does not do it in {how.grace} s"
                 if how.command is None
                 else f"process {state.process} is ended by {how.command[0]}",

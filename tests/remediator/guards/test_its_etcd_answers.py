@@ -5,7 +5,7 @@ from tests.remediator.guards.planes import ENDPOINTS, SICK, members, plane
 
 def test_the_members_that_it_uses_answer() -> None:
     said = its_etcd_answers(plane())
-    assert (said.verdict, said.reason) == (Verdict.ALLOW, f"{ENDPOINTS[0]} answer reads")
+    assert (said.verdict, said.reason) == (Verdict.ALLOW, f"reads are answered by {ENDPOINTS[0]}")
 
 
 def test_one_that_it_uses_does_not() -> None:

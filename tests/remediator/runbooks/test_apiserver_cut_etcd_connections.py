@@ -65,7 +65,7 @@ def test_the_plan_says_what_is_cut_and_why() -> None:
     assert plan.summary == f"cut the connections of {SICK} to its etcd, so that it makes new ones"
     assert plan.because == (
         f"{SICK} is channel_stalled: ping is answered, etcd is not reached for leases, pods",
-        f"{WELL}, {OTHER} is ok",
+        f"ok meanwhile: {WELL}, {OTHER}",
         "process 4711 holds 2 connections to 10.0.0.1:2379",
         "requests that are on their way end with an error; caches and watches go on without a relist",
     )
@@ -109,6 +109,12 @@ def test_nothing_to_do(change: dict[str, Any], words: str) -> None:
 
 def test_a_world_in_which_nothing_stands_in_the_way() -> None:
     assert refusals(Given()) == []
+
+
+def test_an_exporter_that_vouches_for_nothing() -> None:
+    apiservers = Given()
+    apiservers.verdicts.clear()
+    assert refusals(apiservers) == ["channel_is_stalled", "another_apiserver_is_ok"]
 
 
 def test_each_refusal_alone() -> None:

@@ -61,7 +61,7 @@ def test_the_plan_says_how_and_what_it_costs() -> None:
     assert plan.summary == f"restart {SICK}, by systemd"
     assert plan.because == (
         f"{SICK} is channel_stalled: ping is answered, etcd is not reached for leases, pods",
-        f"{WELL}, {OTHER} is ok, and takes over its clients",
+        f"ok meanwhile, and taking over its clients: {WELL}, {OTHER}",
         "process 4711 is ended, with SIGKILL where SIGTERM does not do it in 5 s",
         "its watches are closed and its caches filled anew: clients list everything once more, from the others",
     )
