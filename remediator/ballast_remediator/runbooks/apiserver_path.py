@@ -13,7 +13,7 @@ from ballast_remediator.guards.its_etcd_answers import its_etcd_answers
 from ballast_remediator.guards.no_member_defragments import no_member_defragments
 from kube_ballast.analysis.control_plane import ControlPlane
 from kube_ballast.clients.errors import ClientError
-from kube_ballast.clients.hosts import CannotCut, Process
+from kube_ballast.clients.hosts import CannotCut, Process, Restart
 
 CUT, RESTART = "apiserver-cut-etcd-connections", "apiserver-restart"
 PATIENCE: Final = 20.0
@@ -36,6 +36,8 @@ class World:
     cluster: str
     valid_until: float
     population: int
+    restart: Restart | None = None
+    """How the configuration wants it restarted, where that is asked."""
 
 
 def on_state(guard: Callable[[ControlPlane], Answer]) -> Callable[[World], Answer]:

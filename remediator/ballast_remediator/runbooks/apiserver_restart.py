@@ -6,13 +6,13 @@ That a cut was in vain is asked of the ledger (guard `earlier_runs_permit`), nev
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Self
 from urllib.parse import urlsplit
 
 from ballast_remediator.apiservers import Apiservers
 from ballast_remediator.config import Config, RestartSettings
-from ballast_remediator.config_apiservers import RestartConfig
 from ballast_remediator.connections import Connections
 from ballast_remediator.contract import (
     Alert,
@@ -41,6 +41,7 @@ from ballast_remediator.runbooks.control_plane import CONTROL_PLANE
 from kube_ballast.analysis.stall import Verdict
 from kube_ballast.clients.errors import BadResponse, Conflict, Denied
 from kube_ballast.clients.hosts import Process
+from kube_ballast.clients.hosts import Restart as How
 
 LEFT = "It was not restarted by this attempt"
 IN_VAIN = (
@@ -97,8 +98,8 @@ class ApiserverRestart:
 
     def observe(self, alert: Alert, target: Target) -> World:
         apiservers = self._apiservers(target.cluster)
-        way(apiservers, target)  # nothing is looked at for what cannot be done
-        return apiserver_path.observe(apiservers, alert, target, self._evidence_valid)
+        how = way(apiservers, target)  # nothing is looked at for what cannot be done
+        return replace(apiserver_path.observe(apiservers, alert, target, self._evidence_valid), restart=how)
 
     def plan(self, world: World) -> Plan | NothingToDo:
         state = world.state
@@ -106,15 +107,17 @@ class ApiserverRestart:
         if state.verdict(name) == Verdict.OK:
             return NothingToDo(f"{name} is ok: its writes, reads and watches work")
         told, well = state.told.get(name, ()), ", ".join(state.others(Verdict.OK))
-        how = way(self._apiservers(world.cluster), Target(world.cluster, self.name, name))
+        how = world.restart
+        if how is None:
+            return NothingToDo(f"nobody says how {name} is restarted")
         first = None if state.cannot_cut is not None else Target(world.cluster, CUT, name)
         return Plan(
-            summary=f"restart {name}, by {how.how.method}",
+            summary=f"restart {name}, by {how.method}",
             because=(
                 f"{name} is {state.words(name)}: {'; '.join(told[0].reasons) if told else 'no exporter tells why'}",
                 f"ok meanwhile, and taking over its clients: {well or 'no other apiserver'}",
                 f"process {state.process} is ended, with SIGKILL where SIGTERM does not do it in {how.grace} s"
-                if how.command is None
+                if not how.command
                 else f"process {state.process} is ended by {how.command[0]}",
                 "its watches are closed and its caches filled anew: clients list everything once more, from the others",
             ),
@@ -122,11 +125,11 @@ class ApiserverRestart:
                 StepSpec(
                     "restart",
                     name,
-                    f"restart {name} by {how.how.method}",
+                    f"restart {name} by {how.method}",
                     {"process": "" if world.process is None else world.process.text},
                 ),
             ),
-            limits={"apiservers": 1, "method": str(how.how.method)},
+            limits={"apiservers": 1, "method": str(how.method)},
             floors={"rest_seconds": self._settings.rest},
             disturbs=(str(urlsplit(f"https://{name}").hostname),),
             succession=Succession(
@@ -163,7 +166,7 @@ class Restart:
 
     def act(self, spec: StepSpec, context: StepContext) -> Done:
         apiservers = self._apiservers(context.target.cluster)
-        how = way(apiservers, context.target).how
+        how = way(apiservers, context.target)
         expect_all(apiservers, context, left=LEFT)
         process = Process.parsed(str(spec.params["process"]))
         context.go_on()
@@ -179,9 +182,9 @@ class Restart:
         return Done(f"process {process.pid} was ended by {how.method}, and another one was asked for")
 
 
-def way(apiservers: Apiservers, target: Target) -> RestartConfig:
+def way(apiservers: Apiservers, target: Target) -> How:
     """How it is restarted. Raises `NotConfigured` where the configuration does not say so."""
     found = apiservers.instance(target.name).restart
     if found is None:
         raise NotConfigured(f"clusters.{target.cluster}.apiservers does not say how {target.name} is restarted")
-    return found
+    return found.how

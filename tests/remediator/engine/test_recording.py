@@ -84,7 +84,7 @@ def test_every_guard_answers_about_what_was_recorded(tmp_path: Path) -> None:
     explained = judged(tmp_path, kept(tmp_path))
     assert explained.state is RunState.AWAITING_APPROVAL
     assert [answer for answer in explained.answers if answer.verdict is not Verdict.ALLOW] == []
-    assert len(explained.answers) == 23
+    assert len(explained.answers) == 24
     assert explained.plan is not None
     assert explained.plan.steps[1].params == {"revision": 5}
 

@@ -1,10 +1,13 @@
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
-from ballast_remediator.config import RestartSettings
+from ballast_remediator.config import CutSettings, RestartSettings
 from ballast_remediator.config_apiservers import RestartConfig
+from ballast_remediator.connections import Connections
 from ballast_remediator.contract import (
     NotConfigured,
     NothingToDo,
@@ -16,6 +19,7 @@ from ballast_remediator.contract import (
     Target,
     Verdict,
 )
+from ballast_remediator.runbooks.apiserver_cut_etcd_connections import CutEtcdConnections
 from ballast_remediator.runbooks.apiserver_path import World
 from ballast_remediator.runbooks.apiserver_restart import ApiserverRestart
 from kube_ballast.clients.errors import BadResponse, Conflict, Timeout
@@ -92,6 +96,16 @@ def test_where_nothing_can_be_cut_a_person_is_asked_instead() -> None:
     assert [(one.guard, one.verdict) for one in answers if one.verdict is not Verdict.ALLOW] == [
         ("gentler_cure_was_possible", Verdict.ASK)
     ]
+
+
+def test_a_world_that_was_recorded_gives_the_same_plan() -> None:
+    seen = TypeAdapter(World)
+    world_then = world(given())
+    recorded = seen.validate_python(json.loads(json.dumps(seen.dump_python(world_then, mode="json"))))
+    elsewhere = ApiserverRestart(Connections({}).apiservers, RestartSettings(), evidence_valid=30.0)
+    assert elsewhere.plan(recorded) == elsewhere.plan(world_then) == planned(given())
+    cut = CutEtcdConnections(Connections({}).apiservers, CutSettings(), evidence_valid=30.0)
+    assert isinstance(cut.plan(recorded), Plan)
 
 
 def test_one_that_is_ok_is_left_alone() -> None:
