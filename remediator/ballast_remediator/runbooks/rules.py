@@ -203,9 +203,10 @@ def page_tells_all(book: Book) -> Iterator[str]:
         yield from (f"{path} does not name its {what} `{name}`" for name in names if f"`{name}`" not in page)
     permissions = getattr(book.kind, "permissions", None)
     if isinstance(permissions, Permissions):
-        named = [permission.partition(":")[2].strip() for permission in permissions.etcd]
-        for permission in (*named, *permissions.kubernetes, *permissions.hosts):
-            if permission not in page.replace("`", ""):
+        named = {permission: permission.partition(":")[2].strip() for permission in permissions.etcd}
+        named |= {permission: permission for permission in (*permissions.kubernetes, *permissions.hosts)}
+        for permission, words in named.items():
+            if words not in page.replace("`", ""):
                 yield f"{path} does not repeat its permission {permission!r}"
 
 

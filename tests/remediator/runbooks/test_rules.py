@@ -155,13 +155,14 @@ def test_a_page_that_leaves_something_out(tree: Path) -> None:
     (tree / "docs/runbooks/water-plants.md").write_text("# water-plants\n")
     guard = "from ballast_remediator.guards.stall_fits import stall_fits\n"
     (tree / "runbooks/watering.py").write_text(f"{guard}{STEPS}")
-    source = SOURCE.replace("Permissions(", 'Permissions(etcd=("kv: range",), ')
+    source = SOURCE.replace("Permissions(", 'Permissions(etcd=("kv: range",), kubernetes=("get /pots",), ')
     page = "docs/runbooks/water-plants.md does not"
     assert judged(tree, source) == [
         f"{page} name its guard `no_corruption`",
         f"{page} name its guard `stall_fits`",
         f"{page} name its step `water`",
         f"{page} repeat its permission 'kv: range'",
+        f"{page} repeat its permission 'get /pots'",
     ]
 
 
