@@ -205,8 +205,8 @@ def page_tells_all(book: Book) -> Iterator[str]:
     if isinstance(permissions, Permissions):
         named = {permission: permission.partition(":")[2].strip() for permission in permissions.etcd}
         named |= {permission: permission for permission in (*permissions.kubernetes, *permissions.hosts)}
-        for permission, words in named.items():
-            if words not in page.replace("`", ""):
+        for permission, repeated in named.items():
+            if repeated not in page.replace("`", ""):
                 yield f"{path} does not repeat its permission {permission!r}"
 
 
