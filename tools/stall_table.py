@@ -37,6 +37,8 @@ ROWS: tuple[tuple[str, Evidence], ...] = (
     ("a connection is taken, TLS hangs", replace(HEALTHY, ping=replace(HANGS, said="connect to: TLS handshake hangs"))),
     ("it began to answer just now, writes hang", replace(HEALTHY, canary=HANGS, starting=True)),
     ("reads and writes hang, every member answers", MUTE),
+    ("reads and writes hang, and it answers a ping late", replace(MUTE, ping=SLOW)),
+    ("it answers a ping late, and nothing fails", replace(HEALTHY, ping=SLOW)),
     ("one resource hangs, every member answers", replace(HEALTHY, reads=ONE)),
     ("only its own check of etcd fails", replace(HEALTHY, readiness=FAILS)),
     ("everything is answered with 500, every member answers", replace(MUTE, canary=FAILS, reads={"pods": FAILS})),

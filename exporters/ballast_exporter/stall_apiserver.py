@@ -25,7 +25,7 @@ READS: Final[Mapping[str, str]] = {
 }
 PING, READINESS, CANARY = "ping", "readiness", "canary"
 PROBES: Final = (PING, READINESS, CANARY, *READS)
-_PACES: Final = {PING: Pace(2.0, 1.0), READINESS: Pace(3.0, 2.5), CANARY: Pace(2.0, 1.5)}
+_PACES: Final = {PING: Pace(2.0, 1.0, slow=0.4), READINESS: Pace(3.0, 2.5), CANARY: Pace(2.0, 1.5)}
 _READ: Final = Pace(4.0, 1.0)
 _APART_SECONDS: Final = _READ.every / len(READS)
 

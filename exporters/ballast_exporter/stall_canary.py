@@ -45,8 +45,8 @@ class Canary:
         self._clock = clock
         self._lock = threading.Lock()
         self._apiservers: dict[str, Kubernetes] = {}
-        self._awaited: dict[tuple[str, str], tuple[int, float]] = {}
-        """The revision that was written, and when, by who shall hear of it and by Lease."""
+        self._awaited: dict[tuple[str, str], list[tuple[int, float]]] = {}
+        """The revisions that were written, and when, by who shall hear of them and by Lease."""
         self._heard: dict[tuple[str, str], int] = {}
         """What was heard last: news may come before the answer to the write."""
         self._listening: set[str] = set()
@@ -97,9 +97,12 @@ class Canary:
         """Note what should have been heard of by now."""
         now = self._clock()
         with self._lock:
-            late = [key for key, (_, at) in self._awaited.items() if now - at > DELIVERED_WITHIN_SECONDS]
-            began = {listener: self._awaited.pop((listener, name))[1] for listener, name in late}
-        for listener, at in began.items():
+            late: dict[str, float] = {}
+            for (listener, _), writes in self._awaited.items():
+                while writes and now - writes[0][1] > DELIVERED_WITHIN_SECONDS:
+                    at = writes.pop(0)[1]
+                    late[listener] = min(at, late.get(listener, at))
+        for listener, at in late.items():
             said = f"no news of a write within {DELIVERED_WITHIN_SECONDS:g} s"
             self._history.add(listener, DELIVERY, at, Answer.TIMEOUT, said)
 
@@ -108,7 +111,7 @@ class Canary:
         with self._lock:
             here = {each for each in self._listening if self._heard.get((each, name), 0) >= lease.revision}
             for listener in self._listening - here:
-                self._awaited.setdefault((listener, name), (lease.revision, at))
+                self._awaited.setdefault((listener, name), []).append((lease.revision, at))
         for listener in here:
             self._history.add(listener, DELIVERY, at, Answer.OK, seconds=0.0)
 
@@ -116,19 +119,18 @@ class Canary:
         key = (at, lease.metadata.name)
         with self._lock:
             self._heard[key] = lease.revision
-            awaited = self._awaited.get(key)
-            if awaited is None or lease.revision < awaited[0]:
-                return
-            del self._awaited[key]
-        self._history.add(at, DELIVERY, awaited[1], Answer.OK)
+            awaited = self._awaited.get(key, [])
+            heard = [each for each in awaited if each[0] <= lease.revision]
+            self._awaited[key] = awaited[len(heard) :]
+        if heard:
+            self._history.add(at, DELIVERY, heard[0][1], Answer.OK)
 
     def _deaf(self, at: str) -> None:
         """Its watch is being opened again: until then nothing is awaited of it."""
         with self._lock:
             self._listening.discard(at)
-            for known in (self._awaited, self._heard):
-                for key in [key for key in known if key[0] == at]:
-                    del known[key]
+            self._awaited = {key: writes for key, writes in self._awaited.items() if key[0] != at}
+            self._heard = {key: revision for key, revision in self._heard.items() if key[0] != at}
 
 
 def _patched(client: Kubernetes, change: dict[str, dict[str, str]], ends: float) -> _Lease:

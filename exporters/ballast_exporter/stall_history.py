@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from kube_ballast.analysis.stall import DEAD, FAILURES, STUCK, Answer, Measured, alike
+from kube_ballast.analysis.stall import ANSWERED, DEAD, FAILURES, STUCK, Answer, Measured, alike
 
 VALID_SECONDS: Final = 20.0
 """After that an answer says nothing of now: a probe has its turn in half that time, also when all of them hang."""
@@ -17,7 +17,6 @@ STOOD_SECONDS: Final = 1.0
 """Without a sign of life of our own for so long, what failed meanwhile may be our own doing."""
 FORGET_SECONDS: Final = 5.0
 """After that the world may be another."""
-_ANSWERED: Final = (Answer.OK, Answer.SLOW)
 _REMEMBERED: Final = 8
 
 
@@ -88,7 +87,7 @@ class History:
                 kept.lost = 0
                 kept.succeeded_at = self._wall()
             else:
-                kept.lost += FAILURES if answer is Answer.REFUSED else 1
+                kept.lost += {Answer.REFUSED: FAILURES, Answer.SLOW: 0}.get(answer, 1)
             if answer is Answer.OK or not (kept.measured and alike(kept.measured.answer, answer)):
                 kept.row.clear()  # failures of different kinds confirm nothing of each other
                 kept.row_began, before = began, 0
@@ -162,7 +161,7 @@ class History:
             now = self._tick()
             kept = self._kept.get((subject, probe), _Kept())
             last = kept.measured if now - kept.ended <= VALID_SECONDS else None
-            seconds = kept.seconds if last is not None and last.answer in _ANSWERED else None
+            seconds = kept.seconds if last is not None and last.answer in ANSWERED else None
             return Told(seconds, dict(kept.answers), kept.succeeded_at, last)
 
     def notes(self) -> tuple[str, ...]:

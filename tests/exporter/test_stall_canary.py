@@ -187,6 +187,20 @@ def test_older_news_than_what_was_written_is_not_it_and_in_the_end_it_is_overdue
         assert listener.told() == {Answer.TIMEOUT: 1}
 
 
+def test_each_write_is_overdue_in_its_own_time() -> None:
+    listener = Listener()
+    with listener.listening():
+        listener.canary.write(NAME, 5.0)
+        listener.passes(2.0)
+        listener.canary.write(NAME, 5.0)
+        listener.passes(0.75)
+        listener.canary.overdue()
+        assert listener.told() == {Answer.TIMEOUT: 1}
+        listener.passes(2.0)
+        listener.canary.overdue()
+        assert listener.told() == {Answer.TIMEOUT: 2}
+
+
 def test_what_somebody_else_wrote_later_is_news_of_ours_too() -> None:
     listener = Listener()
     with listener.listening():

@@ -215,9 +215,9 @@ def test_a_member_that_is_being_defragmented_is_called_that(cluster: Cluster) ->
         defragmenting = threading.Thread(target=defragment)
         with held_open(cluster.etcd.endpoints[0]):
             defragmenting.start()
-            eventually(lambda: probes.judgements()[first].verdict is Verdict.ETCD_MEMBER_BAD, LATE)
-            assert "is being defragmented" in " ".join(probes.judgements()[first].reasons)
-            assert probes.judgements()[second].verdict is Verdict.OK
+            eventually(lambda: "is being defragmented" in " ".join(probes.judgements()[first].reasons), LATE)
+            assert probes.judgements()[first].verdict is Verdict.ETCD_MEMBER_BAD
+            eventually(lambda: probes.judgements()[second].verdict is Verdict.OK, LATE)
         defragmenting.join()
         eventually(lambda: is_well(probes), LATE)
 

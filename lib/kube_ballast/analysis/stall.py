@@ -50,6 +50,7 @@ class Answer(StrEnum):
     """Our credentials or rights do not suffice: it tells nothing of what was asked about."""
 
 
+ANSWERED: Final = (Answer.OK, Answer.SLOW)
 STUCK: Final = (Answer.TIMEOUT, Answer.ERROR)
 """What a sick way to etcd looks like from outside."""
 DEAD: Final = (*STUCK, Answer.REFUSED)
@@ -164,7 +165,7 @@ def _front(evidence: Evidence) -> Judgement | None:
         return Judgement(Verdict.UNREACHABLE, (f"a ping has no answer ({times}){said}",))
     if ping.is_(Answer.REJECTED):
         return Judgement(Verdict.OVERLOADED, ("it turns even a ping away with 429",))
-    if not ping.well:
+    if ping.answer not in ANSWERED:
         return _unknown(f"ping: {ping.answer} ({times}), which tells neither for nor against it{said}")
     return None
 
@@ -176,6 +177,8 @@ def _storage(evidence: Evidence) -> Judgement | None:
         return _share(evidence)
     resources = tuple(sorted(failing))
     seen = f"ping is answered, etcd is not reached for {', '.join(resources)}"
+    if evidence.ping is not None and evidence.ping.answer is Answer.SLOW:
+        return _unknown(seen, "yet it answers even the ping late: it may be too busy for any of it")
     if missing := sorted(_missing(evidence)):
         return _unknown(seen, f"not measured: {', '.join(missing)}", *_without_etcd(evidence))
     return (

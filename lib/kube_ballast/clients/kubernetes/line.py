@@ -236,7 +236,7 @@ def _connected(access: Access, limit: Limit) -> socket.socket:
         except TimeoutError:
             sock.close()
             raise Overdue from None
-        except (ssl.SSLError, Timeout):
+        except (ssl.SSLError, Timeout, Overdue):
             sock.close()
             raise
         except OSError as error:
