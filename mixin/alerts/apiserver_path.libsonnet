@@ -73,7 +73,7 @@ local stall = import '../lib/stall.libsonnet';
   ),
   local failingCodes = ofApiserver(
     'topk(3, max by (code) (rate(ballast_grpc_stall_calls_ended_total{code!~"%s",%%s}[2m])) > 0)' % config.etcdErrorsExempt,
-    ' Most often: {{ range $i, $each := . }}{{ if $i }}, {{ end }}{{ $each.Labels.code }} ({{ $each.Value | humanize }}/s){{ end }}.',
+    ' Most often: {{ range $i, $each := . }}{{ if $i }}, {{ end }}{{ $each.Labels.code }} ({{ $each.Value | printf "%.2g" }}/s){{ end }}.',
   ),
 
   // --- The alerts ---
