@@ -121,7 +121,7 @@ def running(
                         "alertmanagers": [{"url": alertmanager.url}],
                         "exporters": [{"url": exporter.url, "auth": {"username": USER, "password_file": access[1]}}],
                         "apiservers": {"instances": instances, "tls": files},
-                        "hosts": {"local": True, "become": False},
+                        "hosts": {"local": True, "become": False, "timeout": "2m"},
                     }
                 },
                 "runbooks": dict(knobs or {}),
