@@ -80,9 +80,9 @@ generate: venv ## Everything that is generated and committed: alerts/, dashboard
 	@$(BIN)/python -m tools.proto
 
 .PHONY: drill-stall
-drill-stall: tools tools-e2e ## How soon a stalled channel is named and paged (TIMES=10 ENDPOINTS=both NODES=5000 ONLY="mute" MINUTES=8; LOOKALIKES=1); goes on where it ended
+drill-stall: tools tools-e2e ## How soon a stalled channel is named and paged (TIMES=10 ENDPOINTS=both NODES=5000 ONLY="mute" MINUTES=8; LOOKALIKES=1; CURES=1); goes on where it ended
 	@$(BIN)/python -m drills.stall --endpoints $(or $(ENDPOINTS),local) --times $(or $(TIMES),1) --nodes $(or $(NODES),0) \
-		--minutes $(or $(MINUTES),600) $(if $(ONLY),--only "$(ONLY)") $(if $(LOOKALIKES),--lookalikes)
+		--minutes $(or $(MINUTES),600) $(if $(ONLY),--only "$(ONLY)") $(if $(LOOKALIKES),--lookalikes) $(if $(CURES),--cures)
 
 .PHONY: drill-configmap-flood
 drill-configmap-flood: tools tools-e2e ## Kubelets flood a real apiserver; who is named, how soon, how exactly (KUBELETS=2000)

@@ -75,6 +75,7 @@ def running(
     runbooks: Sequence[str] = (CUT,),
     knobs: Mapping[str, object] | None = None,
     restart: "Callable[[Apiserver, Path], Mapping[str, object]] | None" = None,
+    interval: str = "2s",
 ) -> Iterator[Ground]:
     """Everything, ready and well. ``runbooks`` may act as ``mode`` says; ``restart`` is how one is restarted."""
     with ExitStack() as exits:
@@ -94,8 +95,8 @@ def running(
             scrape=[Scrape(job="ballast-exporter", targets=[exporter.address], auth=access)],
             rules=[_rules()],
             alertmanagers=[alertmanager.url],
-            scrape_interval="2s",
-            evaluation_interval="2s",
+            scrape_interval=interval,
+            evaluation_interval=interval,
         )
         rules = [{"runbook": each, "match": {"cluster": CLUSTER}, "mode": mode, "cooldown": "1s"} for each in runbooks]
         (folder / "policy.yaml").write_text(json.dumps({"rules": rules}))

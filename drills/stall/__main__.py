@@ -2,8 +2,9 @@
 
 Real etcd (three members, TLS), two apiservers, each behind relays of its own, the exporter as a process of its own,
 Prometheus and Alertmanager with the mixin's rules. With ``--lookalikes`` it makes what only looks like a stall, and
-counts false names. Each row is written down when it is done, with the version of the code that made it; a run goes on
-where the last one ended. Ends with 1 when a row does not hold, or is not made yet.
+counts false names; with ``--cures`` it times the cure of old connections that are mute, and a restart. Each row is
+written down when it is done, with the version of the code that made it; a run goes on where the last one ended. Ends
+with 1 when a row does not hold, or is not made yet.
 """
 
 import argparse
@@ -11,16 +12,22 @@ import sys
 import time
 from collections.abc import Sequence
 
+from drills.stall import cures as curing
 from drills.stall import observe, rows
+from drills.stall.cures import CURES
 from drills.stall.faults import SICKNESSES
 from drills.stall.lookalikes import LOOKALIKES
-from drills.stall.making import GROUNDS, Options, faults, lookalikes
+from drills.stall.making import GROUNDS, Options, cures, faults, lookalikes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
     given = _parser().parse_args(arguments)
-    known = tuple(each.name for each in (LOOKALIKES if given.lookalikes else SICKNESSES))
+    known = tuple(each.name for each in SICKNESSES)
+    if given.lookalikes:
+        known = tuple(each.name for each in LOOKALIKES)
+    elif given.cures:
+        known = CURES
     if given.only not in {None, *known}:
         print(f"there is no {given.only!r}; there are: {', '.join(known)}", file=sys.stderr)
         return 2
@@ -32,29 +39,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
         seconds=given.seconds,
         ends=time.monotonic() + given.minutes * 60,
     )
-    misses: list[str] = []
-    if given.lookalikes:
-        seen = lookalikes(options)
-        print(observe.table(seen))
-        print(f"{sum(row.lasted for row in seen) / 60:.0f} minutes, {sum(len(row.false) for row in seen)} false names")
-        misses = [f"{row.endpoints}, {row.name}: {miss}" for row in seen for miss in row.misses]
-        made = len(seen)
-    else:
-        timed = faults(options)
-        print(rows.table(timed))
-        misses = [f"{row.endpoints}, {row.fault}: {miss}" for row in timed for miss in row.misses]
-        made = len(timed)
+    misses = _lookalikes(options) if given.lookalikes else _cures(options) if given.cures else _faults(options)
     for miss in misses:
-        print(f"missed: {miss}", file=sys.stderr)
-    short = len(options.names) * len(options.grounds) * options.times - made
-    if short > 0:
-        print(f"not made yet: {short} rows; the same command goes on", file=sys.stderr)
-    return 1 if misses or short > 0 else 0
+        print(miss, file=sys.stderr)
+    return 1 if misses else 0
+
+
+def _faults(options: Options) -> list[str]:
+    """Makes and prints them; gives what misses."""
+    made = faults(options)
+    print(rows.table(made))
+    missed = [f"missed: {row.endpoints}, {row.fault}: {miss}" for row in made for miss in row.misses]
+    return missed + _short(options, len(options.grounds), len(made))
+
+
+def _lookalikes(options: Options) -> list[str]:
+    made = lookalikes(options)
+    print(observe.table(made))
+    print(f"{sum(row.lasted for row in made) / 60:.0f} minutes, {sum(len(row.false) for row in made)} false names")
+    missed = [f"missed: {row.endpoints}, {row.name}: {miss}" for row in made for miss in row.misses]
+    return missed + _short(options, len(options.grounds), len(made))
+
+
+def _cures(options: Options) -> list[str]:
+    made = cures(options)
+    print(curing.table(made))
+    return [f"missed: {row.cure}: {miss}" for row in made for miss in row.misses] + _short(options, 1, len(made))
+
+
+def _short(options: Options, grounds: int, made: int) -> list[str]:
+    missing = len(options.names) * grounds * options.times - made
+    return [f"not made yet: {missing} rows; the same command goes on"] if missing > 0 else []
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--lookalikes", action="store_true", help="not the faults but what looks like them")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--lookalikes", action="store_true", help="not the faults but what looks like them")
+    what.add_argument("--cures", action="store_true", help="not the faults but their cure, unattended; needs root")
     parser.add_argument("--endpoints", choices=(*GROUNDS, "both"), default="local", help="of etcd, per apiserver")
     parser.add_argument("--times", type=int, default=1, help="how often each is made")
     parser.add_argument("--nodes", type=int, default=0, help="fake nodes, as many of them as the machine holds")

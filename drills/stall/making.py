@@ -9,16 +9,19 @@ from typing import Final
 
 import msgspec
 
+from drills.stall import cures as curing
 from drills.stall import observe, rows
 from drills.stall.crowd import plant
+from drills.stall.cures import Cured
 from drills.stall.faults import SICKNESSES, measure
 from drills.stall.ground import Ground, running
 from drills.stall.lookalikes import LOOKALIKES
 from drills.stall.observe import Observed
-from drills.stall.rows import LOOKALIKES_DECIDE, Row, Rows, version
+from drills.stall.rows import CURES_DECIDE, LOOKALIKES_DECIDE, Row, Rows, version
 from drills.stall.watch import Watcher
 
 FAULTS_FILE, LOOKALIKES_FILE = Path("build/stall.jsonl"), Path("build/stall-lookalikes.jsonl")
+CURES_FILE: Final = Path("build/stall-cures.jsonl")
 GROUNDS: Final = ("local", "all")
 
 
@@ -108,3 +111,19 @@ def lookalikes(options: Options) -> list[Observed]:
                 kept.add(msgspec.structs.replace(row, code=kept.code, endpoints=endpoints))
                 say(f"  {observe.told(row)}")
     return [row for endpoints in options.grounds for row in made(endpoints)]
+
+
+def cures(options: Options) -> list[Cured]:
+    """The same of the cures; each has a ground of its own."""
+    kept = Rows(CURES_FILE, Cured, version(CURES_DECIDE))
+
+    def made() -> list[Cured]:
+        return [row for row in kept.read() if row.cure in options.names]
+
+    for name in options.turns(options.left(row.cure for row in made()), "old connections mute"):
+        row = curing.measure(name)
+        kept.add(msgspec.structs.replace(row, code=kept.code))
+        back = "never" if row.back is None else f"after {row.back:.1f} s"
+        holds = "; ".join(row.misses) or "holds"
+        say(f"  writes work again {back}; {row.failed} failed, {row.relists} relists; {holds}")
+    return made()

@@ -24,6 +24,13 @@ DECIDES: Final = (
     "mixin/alerts/apiserver_path.libsonnet",
 )
 """The files that decide what a row says: a row that others made does not count."""
+CURES_DECIDE: Final = (
+    *DECIDES,
+    "drills/cure.py",
+    "drills/stall/cures.py",
+    "lib/kube_ballast/clients/hosts/**/*",
+    "remediator/ballast_remediator/runbooks/apiserver_*.py",
+)
 LOOKALIKES_DECIDE: Final = (
     *DECIDES,
     "drills/stall/audit_webhook.py",
@@ -31,6 +38,8 @@ LOOKALIKES_DECIDE: Final = (
     "drills/stall/lookalikes.py",
     "drills/stall/observe.py",
 )
+
+_SOURCES: Final = (".py", ".libsonnet", ".yml", ".yaml")
 
 
 class Row(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -68,7 +77,7 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True):
 def version(decides: Iterable[str] = DECIDES) -> str:
     """A digest of all that decides."""
     digest = hashlib.sha256()
-    for path in sorted(path for pattern in decides for path in ROOT.glob(pattern)):
+    for path in sorted(path for pattern in decides for path in ROOT.glob(pattern) if path.suffix in _SOURCES):
         digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -6,12 +6,15 @@ import msgspec
 import pytest
 
 from drills.stall.__main__ import main
+from drills.stall.cures import BACK_SECONDS, CURES, SETTLED_WRITES, Cured, Writer
 from drills.stall.lookalikes import LOOKALIKES
 from drills.stall.making import Options
 from drills.stall.observe import Tally
 from drills.stall.rows import ALERT_SECONDS, UNKNOWN_SECONDS, VERDICT_SECONDS, Row, Rows, table, version
 from drills.stall.watch import ALERTS, BLAMELESS, Account
 from kube_ballast.analysis.stall import Verdict
+from kube_ballast.clients.http import HttpClient
+from kube_ballast.config import HttpConfig
 
 NAMES = ("127.0.0.1:1", "127.0.0.2:1")
 STALLED = ("ApiserverChannelStalled", NAMES[0])
@@ -128,6 +131,21 @@ def test_a_name_that_is_not_allowed_is_false_and_its_reasons_are_kept() -> None:
 def test_a_channel_is_never_what_a_lookalike_may_be_called() -> None:
     for each in LOOKALIKES:
         assert Verdict.CHANNEL_STALLED not in each.first | each.other | each.shared, each.name
+
+
+def test_writes_are_back_when_they_go_on_working() -> None:
+    writer = Writer(HttpClient(HttpConfig(url="http://127.0.0.1:1")))
+    writer.answers = [(0.0, True), (1.0, False), (2.0, True), (3.0, False), (4.0, True)]
+    assert writer.back_since() is None
+    writer.answers += [(5.0 + more, True) for more in range(SETTLED_WRITES)]
+    assert writer.back_since() == 4.0
+
+
+def test_a_cut_that_comes_late_or_costs_relists_misses_and_a_restart_is_only_compared() -> None:
+    assert not Cured(CURES[0], BACK_SECONDS, 9, 0).misses
+    assert len(Cured(CURES[0], BACK_SECONDS + 0.1, 9, 1).misses) == 2
+    assert Cured(CURES[0], None, 9, 0).misses
+    assert not Cured(CURES[1], 60.0, 9, 58).misses
 
 
 def test_an_unknown_fault_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
