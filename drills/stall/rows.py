@@ -22,6 +22,7 @@ DECIDES: Final = (
     "drills/stall/faults.py",
     "drills/stall/watch.py",
     "mixin/alerts/apiserver_path.libsonnet",
+    "mixin/lib/stall.libsonnet",
 )
 """The files that decide what a row says: a row that others made does not count."""
 CURES_DECIDE: Final = (
