@@ -79,7 +79,7 @@ def _headline(found: Diagnosis) -> str:
         return click.style(f"{len(found.sick)} of {several} {_is(len(found.sick))} sick: {names}", fg="red", bold=True)
     if found.unknown:
         names = ", ".join(clean(each.name) for each in found.unknown)
-        return click.style(f"of {len(found.unknown)} of {several} too little is known: {names}", fg="yellow", bold=True)
+        return click.style(f"too little is known of {len(found.unknown)} of {several}: {names}", fg="yellow", bold=True)
     return click.style(f"{several}: ok" if len(found.apiservers) > 1 else "the apiserver is ok", fg="green", bold=True)
 
 

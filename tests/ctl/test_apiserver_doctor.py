@@ -133,9 +133,9 @@ def run(*arguments: str | Path) -> tuple[int, str, str]:
 
 
 def test_a_dead_apiserver_is_named_and_the_json_has_everything(kubeconfig: Path, closed: str) -> None:
-    code, out, err = run("--kubeconfig", kubeconfig, "--apiserver", closed, "--seconds", 5, "-o", "json", "--no-write")
+    code, out, err = run("--kubeconfig", kubeconfig, "--apiserver", closed, "--seconds", 12, "-o", "json", "--no-write")
     assert code == 1
-    assert "asking 1 apiserver for 5 s, writing nothing" in err
+    assert "asking 1 apiserver for 12 s, writing nothing" in err
     told = json.loads(out)
     (patient,) = told["apiservers"]
     assert patient["verdict"] == "down"
