@@ -63,8 +63,10 @@ class Ends:
         self.relay, self.listener, self._exits = relay, listener, exits
 
     def connect(self) -> tuple[End, End]:
-        line = self.dial()
-        return End(line), End(self.accept(), preface=True)
+        before = sum(self.relay.connections().values())
+        ends = End(self.dial()), End(self.accept(), preface=True)
+        eventually(lambda: sum(self.relay.connections().values()) > before)  # else it is not old for what comes
+        return ends
 
     def dial(self) -> socket.socket:
         line = self._exits.enter_context(socket.create_connection(_address(self.relay), SECONDS))
