@@ -27,6 +27,8 @@ TRIES: Final = 3
 """How often a notification that is alone is filed before it is set aside, a look of the engine apart."""
 HEARTBEAT: Final = "Watchdog"
 """kube-prometheus' alert that always fires."""
+MANY: Final = 32
+"""Notifications in one look from which on there is a flood of them."""
 PORTION: Final = 16
 """Findings per commit at most: while one is written, every notification that arrives waits for its 202."""
 
@@ -65,6 +67,7 @@ class Intake:
 
     def forget(self) -> None:
         """What was read to be filed is another replica's to file."""
+        self._batch = ()
         self._portions.clear()
         self._undecided = None  # decided when the duty comes back: it is taken by a write, which waits for this one
 
@@ -83,6 +86,10 @@ class Intake:
         except Exception as error:
             log.exception("filing_fault", notifications=[notification.id for notification in self._batch])
             return self._stumbled(filer, error)
+
+    def flooded(self) -> bool:
+        """Whether many came at once, and all of them are filed: more of them are cheaper together."""
+        return MANY <= len(self._batch) < inbox.BATCH and not self._portions
 
     def _file(self, filer: str | None) -> bool:
         if not self._portions:

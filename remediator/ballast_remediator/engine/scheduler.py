@@ -31,6 +31,8 @@ TICK: Final = 0.5
 """Seconds between two looks at what is due when nobody calls `Engine.wake`."""
 GATHER: Final = 0.05
 """Seconds that a look waits for more of what woke it: in a flood, notifications are filed together."""
+GATHER_IN_FLOOD: Final = 0.25
+"""The same while so many come that what each look costs, and not its wait, decides how fast they are filed."""
 FURTHEST: Final = 60.0
 """Seconds ahead at most for which a run's next look is believed; everything that postpones one stays below."""
 AT_ONCE: Final = 256
@@ -181,7 +183,7 @@ class Engine:
     def _loop(self) -> None:
         while not self._stopping.is_set():
             self._due.wait(TICK)
-            if self._stopping.wait(GATHER):
+            if self._stopping.wait(GATHER_IN_FLOOD if self._intake.flooded() else GATHER):
                 return
             self._due.clear()
             try:

@@ -30,6 +30,8 @@ OPEN_WITHIN: Final = 60.0
 OPEN_PAUSE: Final = 1.0
 AT_ONCE: Final = 1.0
 """Seconds within which a connection that is dead already fails; one that hangs takes longer."""
+_UNREADABLE: Final = (SQLAlchemyError, OSError)
+"""The latter of a password's file."""
 
 log = structlog.get_logger()
 
@@ -99,14 +101,14 @@ class Store:
         began = time.monotonic()
         try:
             return _asked(engine, operation)
-        except SQLAlchemyError as error:
+        except _UNREADABLE as error:
             broke_at_once = getattr(error, "connection_invalidated", False) and time.monotonic() - began < AT_ONCE
             if not broke_at_once:
                 raise _unreadable(error) from error
         # A connection that lay idle while the database was restarted says nothing about the database as it is now.
         try:
             return _asked(engine, operation)
-        except SQLAlchemyError as error:
+        except _UNREADABLE as error:
             raise _unreadable(error) from error
 
     def now(self) -> float:
@@ -157,7 +159,7 @@ def _asked(engine: Engine, operation: Callable[[Connection], R]) -> R:
         return operation(connection)
 
 
-def _unreadable(error: SQLAlchemyError) -> StoreUnavailable:
+def _unreadable(error: Exception) -> StoreUnavailable:
     return StoreUnavailable(f"the store refuses to read: {words_of(error)}")
 
 

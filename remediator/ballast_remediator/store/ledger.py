@@ -60,7 +60,6 @@ _CLAIMED: Final = select(
     runs.c.state, runs.c.approved_hash, runs.c.token, runs.c.expires_at, runs.c.preapproved_by, runs.c.owner
 ).where(runs.c.id == bindparam("run_id_"))
 _TAKE: Final = insert(locks)
-_LOCKS: Final = "locks"
 _STEPS: Final = insert(steps)
 
 
@@ -140,12 +139,8 @@ def _ask(guard: LedgerGuard, request: ClaimRequest, ledger: SqlLedger) -> Answer
 
 
 def _held_locks(connection: Connection) -> dict[str, str]:
-    """Who holds which lock. All are asked for once in a transaction, since there are few: runs under way hold them."""
-    remembered = memory.of(connection)
-    if _LOCKS not in remembered:
-        remembered[_LOCKS] = {row.name: row.run_id for row in connection.execute(_HELD)}
-    found: dict[str, str] = remembered[_LOCKS]
-    return found
+    """Who holds which lock. All are asked for at once, since there are few: runs under way hold them."""
+    return memory.rows_of(connection, locks, lambda: {row.name: row.run_id for row in connection.execute(_HELD)})
 
 
 def _take(connection: Connection, request: ClaimRequest, now: float) -> None:

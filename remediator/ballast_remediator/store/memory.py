@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Delete, Insert, Update
+from sqlalchemy import Connection, Delete, Insert, Table, Update
+
+T = TypeVar("T")
 
 _KEY: Final = "ballast"
 _LATER: Final = "later"
@@ -19,9 +21,9 @@ def begin(connection: Connection) -> None:
     connection.info[_KEY] = {}
 
 
-def of(connection: Connection) -> dict[str, Any]:
+def of(connection: Connection) -> dict[Any, Any]:
     """What the transaction under way has put there. Empty, and kept by nobody, where nobody said `begin`."""
-    found: dict[str, Any] = connection.info.get(_KEY, {})
+    found: dict[Any, Any] = connection.info.get(_KEY, {})
     return found
 
 
@@ -46,7 +48,7 @@ def later(
 
     Statements follow each other as they were first left. With ``missed`` it has to change a row: where it changes none,
     `settle` raises what that gives, or, where several were made together, what makes them be made one at a time. Until
-    then nobody sees the change, so leave nothing that others of the same transaction decide by.
+    then nobody in the transaction sees the change: leave what may as well have come after all that others do in it.
 
     Raises `KeyError` where nobody said `begin`: it would be lost.
     """
@@ -55,10 +57,21 @@ def later(
 
 def settle(connection: Connection) -> None:
     """Does now what was left for later: at the transaction's end, and for whoever reads it before."""
-    left: dict[Insert | Update | Delete, list[_Waiting]] = of(connection).pop(_LATER, {})
+    remembered = of(connection)
+    left: dict[Insert | Update | Delete, list[_Waiting]] = remembered.pop(_LATER, {})
     for statement, waiting in left.items():
         changed = connection.execute(statement, [one.row for one in waiting]).rowcount
         _expect_all(waiting, changed)
+        remembered.pop(statement.table, None)
+
+
+def rows_of(connection: Connection, table: Table, ask: Callable[[], T]) -> T:
+    """What ``ask`` tells of ``table``: asked once, and again after what was left for later has changed it."""
+    remembered = of(connection)
+    if table not in remembered:
+        remembered[table] = ask()
+    found: T = remembered[table]
+    return found
 
 
 def _expect_all(waiting: Sequence[_Waiting], changed: int) -> None:

@@ -100,6 +100,8 @@ class Postgresql:
             pool_timeout=ANSWER_SECONDS,
             execution_options={OPTION: _now},
         )
+        # Rows that are inserted together go in one statement, which the driver's executemany sends one by one.
+        self.engine.dialect.use_insertmanyvalues_wo_returning = True
         self._writer = secrets.token_hex(8)
         self._tickets = itertools.count(1)
         self.reading = self.engine.execution_options(isolation_level="REPEATABLE READ")

@@ -95,6 +95,8 @@ class Submitted(Generic[R]):
             Undecided: it had as long again; it may still be committed.
             StoreUnavailable: it is withdrawn.
         """
+        if self._future.done():
+            return
         if self._begun:
             words = f"no commit within {self.patience:g} s, though it may still come: the disk is slow or stuck"
             self._told(words)
@@ -214,8 +216,11 @@ class Writer:
                 self._refuse(group)
                 return
             answers = lost.answers
-        except SQLAlchemyError as error:
+        except Exception as error:
+            # Whatever it is, nobody waits for ever: a password's file that is gone is no error of SQLAlchemy's.
             self._problem = f"the store refuses to write: {words_of(error)}"
+            if not isinstance(error, SQLAlchemyError):
+                log.exception("write_fault")
             self._refuse(group)
             return
         self._problem = None
@@ -247,7 +252,7 @@ class Writer:
         while True:
             try:
                 return self._backend.committed(ticket)
-            except SQLAlchemyError as error:
+            except (SQLAlchemyError, OSError) as error:
                 log.warning("commit_in_doubt", reason=words_of(error))
                 if self._closed.wait(ASK_AGAIN):
                     return False  # whoever waits ends with this process
@@ -320,6 +325,6 @@ def _is_of_the_store(error: Exception) -> bool:
     return isinstance(error, DBAPIError) and (error.connection_invalidated or not isinstance(error, _OF_THE_OPERATION))
 
 
-def words_of(error: SQLAlchemyError) -> str:
+def words_of(error: Exception) -> str:
     """What the database itself said, on one line."""
     return " ".join(str(error.__cause__ or error).split())

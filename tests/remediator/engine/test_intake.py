@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select
 
 from ballast_remediator.contract import FINAL, Mode, RunState, StepFailed, Target
 from ballast_remediator.engine import intake
-from ballast_remediator.store import decisions
+from ballast_remediator.store import decisions, inbox
 from ballast_remediator.store.database import Store
 from ballast_remediator.store.schema import audit, notifications, run_alerts
 from ballast_remediator.store.writer import StoreUnavailable
@@ -292,3 +292,26 @@ def test_an_outage_of_the_store_sets_nothing_aside(store: Store, monkeypatch: py
     monkeypatch.setattr(store, "write", write)
     desk.file()
     assert (len(desk.runs()), set_aside(store)) == (1, [])
+
+
+def test_a_flood_is_one_that_was_filed_whole_and_left_nothing_behind(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "MANY", 3)
+    monkeypatch.setattr(intake, "PORTION", 1)
+    filing = desk.engine._intake
+
+    def look(*targets: str) -> list[bool]:
+        """Whether it is one after each portion of what came."""
+        for target in targets:
+            desk.receive(say(target))
+        seen = []
+        while filing.file():
+            seen.append(filing.flooded())
+        return [*seen, filing.flooded()]
+
+    assert look("a", "b") == [False, False]
+    assert look("c", "d", "e") == [False, False, True]
+    assert look() == [False]
+    monkeypatch.setattr(inbox, "BATCH", 3)
+    assert look("f", "g", "h") == [False, False, False, False], "more than one look takes may wait already"

@@ -13,6 +13,7 @@ from ballast_remediator.engine.judging import LEDGER_GUARDS, LOCK_GUARDS
 from ballast_remediator.store import decisions, ledger, reading, runs
 from ballast_remediator.store.database import Store
 from ballast_remediator.store.ledger import Host
+from ballast_remediator.store.outbox import Wanted
 from ballast_remediator.store.records import Run
 from tests.remediator.guards import book
 from tests.remediator.store.grouping import together
@@ -270,3 +271,22 @@ def test_runs_that_go_on_at_the_same_time_share_their_statements(store: Store) -
         event.remove(store._engine, "before_cursor_execute", hear)
     assert executed.count("UPDATE") == 1
     assert [step_of(store, run.id).attempts for run in several] == [1] * 5
+
+
+@pytest.mark.parametrize("noticed", [True, False])
+def test_a_lock_that_was_freed_in_the_same_commit_is_waited_for_by_nobody(store: Store, *, noticed: bool) -> None:
+    if noticed:
+        store.tell(Wanted(frozenset({S.FAILED}), None))
+    holder, bystander, waiting = (queued(store) for _ in range(3))
+    token = claim(store, holder)
+    bystanders = replace(request(bystander), locks=(f"here/{bystander.target.name}",))
+    together(
+        store,
+        lambda: store.write(ledger.claim, bystanders, PLAN, ALL, Host()),
+        lambda: store.write(runs.advance, holder.id, token, S.FAILED, "ended"),
+        lambda: store.write(ledger.claim, request(waiting), PLAN, ALL, Host()),
+    )
+    begins = again(store, waiting).state is S.RUNNING
+    due = [run.id for run in store.read(reading.due, replica=None, furthest=60.0, limit=9)]
+    assert begins or waiting.id in due, "it began, or was woken by who freed the lock"
+    assert begins == (held(store).get("here/control-plane") == waiting.id)

@@ -180,3 +180,18 @@ def test_what_waits_is_committed_by_a_close(tmp_path: Path) -> None:
     with Store(tmp_path / "remediator.db") as store:
         assert count(store) == 5
         opened(store)
+
+
+def test_a_fault_that_is_none_of_the_databases_is_told_to_whoever_waits(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(_: object) -> None:
+        raise FileNotFoundError("the password's file is gone")
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(store._backend, "begin_writing", gone)
+        with pytest.raises(StoreUnavailable, match=r"the store refuses to write: the password's file is gone"):
+            store.write_together(inbox.accept, inbox.Arrival(b"", "test"))
+        assert store.problem() is not None
+    store.write_together(inbox.accept, inbox.Arrival(b"later", "test"))
+    assert store.problem() is None
