@@ -240,3 +240,17 @@ def test_addresses_of_the_kernel(module: Any) -> None:
     assert module._address("00000000000000000000000001000000:192B") == "[::1]:6443"
     mapped = module._address("0000000000000000FFFF00000100007F:192B")
     assert module.plain(mapped) == "127.0.0.1:6443"
+
+
+@pytest.mark.parametrize("elsewhere", ["192.0.2.7", "[2001:db8::7]"])
+def test_who_listens_everywhere_is_not_taken_for_the_apiserver_of_another_host(
+    module: Any, etcd: Etcd, elsewhere: str
+) -> None:
+    with serving([etcd], f"--etcd-servers=http://127.0.0.1:{etcd.port}", listens="0.0.0.0") as served:
+        assert asked(module, served, check=True)["connections"]
+        away = Served(served.pid, f"{elsewhere}:{served.listens.rpartition(':')[2]}")
+        kind, words = problem(module, away)
+    assert (kind, words) == (
+        "no_process",
+        f"this host has no address {elsewhere}: it is not the host of {away.listens}",
+    )

@@ -106,7 +106,10 @@ def plain(address: str) -> str:
 
 def listener(listens: str) -> str:
     """The inode of the socket that takes connections to ``listens`` (IP:PORT) in this network namespace."""
-    port = listens.rpartition(":")[2]
+    host, _, port = listens.rpartition(":")
+    if not local(host.strip("[]")):
+        # Whoever listens everywhere would else be taken for an apiserver of another host.
+        raise Problem("no_process", f"this host has no address {host}: it is not the host of {listens}")
     everywhere = {f"0.0.0.0:{port}", f"[::]:{port}"}
     rows = [row for row in table("self") if row.state == LISTENS]
     found = [row for row in rows if plain(row.local) == plain(listens)] or [
@@ -117,6 +120,19 @@ def listener(listens: str) -> str:
     if len({row.inode for row in found}) > 1:
         raise Problem("several_processes", f"several sockets listen on {listens}: which is meant cannot be told")
     return found[0].inode
+
+
+def local(host: str) -> bool:
+    """Whether this host has that address: the way to it begins at itself. Nothing is sent."""
+    address = ipaddress.ip_address(host)
+    if address.is_loopback:
+        return True
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((host, 9))
+        except OSError:
+            return False
+        return bool(ipaddress.ip_address(probe.getsockname()[0]) == address)
 
 
 def holders(inode: str) -> list[int]:
