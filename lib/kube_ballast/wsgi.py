@@ -11,7 +11,7 @@ each and end after ``HEADER_SECONDS``. Two things it leaves to us (granian 2.8.7
   gives the request to the WSGI application in a thread.
 
 A path that is ``Service.quick`` takes no thread at all: the application is called where requests arrive, and may say
-that its answer waits for something (`answer_after`), such as a commit, which then holds nobody up.
+that its answer waits for something (`kube_ballast.later`), such as a commit, which then holds nobody up.
 
 On SIGTERM the worker goes on for ``Service.drain_seconds``: whoever routes requests here needs a while to see that it
 is not ready any more. Then it accepts no connections, ends the requests that it has, and stops.
@@ -34,7 +34,6 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
@@ -48,6 +47,8 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server import Server
 
+from kube_ballast.later import LATER, Later, end_of
+
 HEADER_SECONDS = 10
 BODY_SECONDS = 10.0
 MAX_BODY_BYTES = 4 * 1024 * 1024
@@ -56,8 +57,6 @@ _RETRY_SECONDS = 5
 _STOP_SECONDS = 10
 _PROBE_THREADS = 4
 _PR_SET_PDEATHSIG = 1
-_LATER = "ballast.later"
-"""The environ's entry for what the answer waits for: there, and None, where the server can wait for it."""
 
 Environ = dict[str, Any]
 R = TypeVar("R")
@@ -94,43 +93,6 @@ def _nothing() -> None:
 
 def _in_words(_environ: Environ, status: HTTPStatus, reason: str) -> Answer:
     return Answer.text(status, reason)
-
-
-class Pending(Protocol):
-    """What an answer may wait for, such as a write."""
-
-    @property
-    def patience(self) -> float:
-        """Seconds after which `lose_patience` is called."""
-
-    def on_end(self, tell: Callable[[], None]) -> None:
-        """Calls ``tell``, in whichever thread, once it has ended."""
-
-    def lose_patience(self) -> None:
-        """It has taken `patience` seconds. Returns when it has as long again, and raises what it comes to when not."""
-
-    def result(self) -> object:
-        """Waits for the end. Raises what it came to."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Later:
-    pending: Pending
-    end: Callable[[Exception | None], Answer | None]
-
-
-def answer_after(environ: Environ, pending: Pending, end: Callable[[Exception | None], Answer | None]) -> None:
-    """The answer to this request is sent when ``pending`` has ended well, and without a thread that waits for it.
-
-    ``end`` is called then with what ``pending`` raised, or None, and gives the answer that is sent instead, or None.
-    It must take microseconds. Where the server cannot do that, as for a path that is not quick, this waits itself, and
-    raises what ``pending`` raises without calling ``end``.
-    """
-    if _LATER in environ:
-        environ[_LATER] = _Later(pending, end)
-    else:
-        pending.result()
-        end(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,13 +308,13 @@ class _Bridge:
         return await self._in_thread(self._call, environ)
 
     async def _without_thread(self, environ: Environ) -> Answer:
-        environ[_LATER] = None
+        environ[LATER] = None
         answer = self._call(environ)
-        later: _Later | None = environ[_LATER]
+        later: Later[Answer] | None = environ[LATER]
         if later is None:
             return answer
         try:
-            await _end_of(later.pending)
+            await end_of(later.pending)
         except Exception as error:  # noqa: BLE001 - whatever it is, the application words it
             return later.end(error) or answer
         return later.end(None) or answer
@@ -402,40 +364,6 @@ class _Bridge:
             if close is not None:
                 close()
         return Answer(status, headers, body)
-
-
-async def _end_of(pending: Pending) -> None:
-    """Raises what it came to."""
-    loop = asyncio.get_running_loop()
-    over: asyncio.Future[None] = loop.create_future()
-
-    def settle(error: Exception | None = None) -> None:
-        if over.done():
-            return
-        if error is None:
-            over.set_result(None)
-        else:
-            over.set_exception(error)
-
-    def tell() -> None:
-        with suppress(RuntimeError):  # the loop has ended, and with it whoever asked
-            loop.call_soon_threadsafe(settle)
-
-    def look() -> None:
-        try:
-            pending.lose_patience()
-        except Exception as error:  # noqa: BLE001 - the application words it
-            settle(error)
-        else:
-            timers.append(loop.call_later(pending.patience, look))
-
-    timers = [loop.call_later(pending.patience, look)]
-    pending.on_end(tell)
-    try:
-        await over
-    finally:
-        timers[-1].cancel()
-    pending.result()
 
 
 def _no_write(_data: bytes) -> None:

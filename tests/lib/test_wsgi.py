@@ -14,7 +14,8 @@ import pytest
 
 from drills.stack import Component, Stack, http_probe
 from drills.stack.process import VENV
-from kube_ballast.wsgi import Answer, Environ, Limits, Service, answer_after, serve
+from kube_ballast.later import answer_after
+from kube_ballast.wsgi import Answer, Environ, Limits, Service, serve
 from tests.waiting import eventually
 
 LIMITS = Limits(body_bytes=1000, body_seconds=2.0)

@@ -17,7 +17,8 @@ from ballast_remediator.store.writer import StoreUnavailable
 from ballast_remediator.web import errors
 from ballast_remediator.web.access import INGEST_PATH, person
 from ballast_remediator.web.services import REFUSALS, Services, answer, documented, operation_id, services
-from kube_ballast.wsgi import Answer, answer_after
+from kube_ballast.later import answer_after
+from kube_ballast.wsgi import Answer
 
 QUICK: Final = frozenset({INGEST_PATH})
 """Paths that never wait for anything before they have an answer, for `kube_ballast.wsgi.Service.quick`."""
