@@ -14,7 +14,7 @@ def earlier_runs_permit(request: ClaimRequest, ledger: Ledger) -> Answer:
     little.
     """
     wanted = request.succession
-    own = ledger.last_action(request.target) if wanted.since is not None else None
+    own = ledger.last_action(request.target) if wanted.since is not None or wanted.follows is not None else None
     if wanted.since is not None and own is not None and own.in_vain and (own.ended_at or 0.0) > wanted.since:
         return refuse(
             NAME, f"run {own.run_id} did this since the alert began to fire, and it did not help: a person has to look"
@@ -28,6 +28,16 @@ def earlier_runs_permit(request: ClaimRequest, ledger: Ledger) -> Answer:
                 NAME,
                 f"{wanted.follows.runbook} comes first, and has to have been in vain within {duration(wanted.within)}; "
                 f"its last run on {wanted.follows.name}: {words}",
+                passing=True,
+            )
+        if (
+            own is not None
+            and own.run_id != request.run_id
+            and (own.ended_at or ledger.now) >= (gentler.ended_at or 0.0)
+        ):
+            return refuse(
+                NAME,
+                f"run {own.run_id} {own.words} after {wanted.follows.runbook} was in vain: another takes another cut",
                 passing=True,
             )
     for target in wanted.after:

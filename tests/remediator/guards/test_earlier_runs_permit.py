@@ -82,6 +82,20 @@ def test_a_restart_without_a_cut_in_vain(cut: Action | None, words: str) -> None
     )
 
 
+@pytest.mark.parametrize("ended_at", [NOW - 900.0, NOW - 400.0, None])
+def test_one_cut_in_vain_is_good_for_one_restart(ended_at: float | None) -> None:
+    cut = replace(VAIN, ended_at=NOW - 900.0)
+    restarted = Action("f04", "(apiserver-restart) ended as succeeded", ended_at)
+    said = asked(RESTART, AFTER_VAIN_CUT, {CUT: cut, RESTART: restarted})
+    assert (said.verdict, said.passing) == (Verdict.REFUSE, True)
+    assert said.reason == (
+        "run f04 (apiserver-restart) ended as succeeded after apiserver-cut-etcd-connections was in vain: another "
+        "takes another cut"
+    )
+    earlier = replace(restarted, ended_at=NOW - 901.0)
+    assert asked(RESTART, AFTER_VAIN_CUT, {CUT: cut, RESTART: earlier}).verdict is Verdict.ALLOW
+
+
 def test_a_cut_elsewhere_keeps_the_restart_away() -> None:
     said = asked(RESTART, AFTER_VAIN_CUT, {CUT: VAIN, CUT_B: DONE})
     assert said.verdict is Verdict.REFUSE

@@ -100,12 +100,14 @@ def _of_what_was_done() -> Iterator[Answer]:
     cut = Target("production", "apiserver-cut-etcd-connections", planes.SICK)
     vain = Action(RUN, f"({cut.runbook}) ended as failed", NOON - 60.0, in_vain=True)
     elsewhere = replace(cut, name=planes.WELL)
-    for target, heeds in (
-        (TARGET, Succession(since=NOON - 300.0)),
-        (cut, Succession(follows=elsewhere, within=1800.0)),
-        (elsewhere, Succession(after=(elsewhere,), rest=300.0)),
+    restarted = Action(RUN, "(apiserver-restart) ended as succeeded", NOON - 30.0)
+    for actions, heeds in (
+        ({TARGET: vain}, Succession(since=NOON - 300.0)),
+        ({cut: vain}, Succession(follows=elsewhere, within=1800.0)),
+        ({cut: vain, TARGET: restarted}, Succession(follows=cut, within=1800.0)),
+        ({elsewhere: vain}, Succession(after=(elsewhere,), rest=300.0)),
     ):
-        yield earlier_runs_permit(replace(_asked(), succession=heeds), _book(actions={target: vain}))
+        yield earlier_runs_permit(replace(_asked(), run_id="another", succession=heeds), _book(actions=actions))
     yield budget_is_left(_asked(budget=Budget(0, None, 86400.0)), _book())
     yield budget_is_left(_asked(budget=DAILY), _book(began=[NOON - 60.0] * 3))
     yield plan_is_within_limits(_asked(limits={"nodes": 1}), _book())
