@@ -163,7 +163,7 @@ def test_the_answer_comes_first_and_then_why(ctl: Ctl, desk: Desk, alert: str) -
         "Rule 1 of the policy decides (cluster is production): mode ask.",
         "Two different people have to approve: anna or ben.",
         f"The policy's digest is {desk.policy.digest[:12]}.",
-        "Guards (15 allow)",
+        "Guards (16 allow)",
         "  ok  it_is_quiet: nobody works",
         "Plan: do it all",
         "  3. do c",
@@ -181,7 +181,7 @@ def test_what_refuses_stands_before_what_asks_and_what_allows(ctl: Ctl, desk: De
     assert said.startswith(
         "recording on main in production would do nothing.\n  nobody_is_at_work: approver is at work"
     )
-    assert "Guards (1 refuse, 1 ask, 14 allow)\n  NO  nobody_is_at_work" in said
+    assert "Guards (1 refuse, 1 ask, 15 allow)\n  NO  nobody_is_at_work" in said
     assert said.index("NO  ") < said.index("ASK it_is_small") < said.index("ok  ")
 
 
@@ -195,7 +195,7 @@ def test_an_alert_from_standard_input_that_no_run_answers(site: Site, url: str) 
 
 def test_as_json(ctl: Ctl, alert: str) -> None:
     (one,) = json.loads(ctl("policy", "explain", "--alert", alert, "-o", "json").output)
-    assert (one["state"], one["rule"]["number"], len(one["answers"])) == ("awaiting_approval", 1, 15)
+    assert (one["state"], one["rule"]["number"], len(one["answers"])) == ("awaiting_approval", 1, 16)
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_what_was_recorded_is_judged_without_a_remediator_and_says_so(recorded: 
     said = by(recorded, tmp_path, f"rules: [{{runbook: {RUNBOOK}, match: {{cluster: production}}, mode: auto}}]\n")
     assert said.exit_code == 0
     assert said.output.startswith(f"{RUNBOOK} on main in production would run now, without asking.\n")
-    assert "Guards (23 allow)" in said.output
+    assert "Guards (24 allow)" in said.output
     assert (
         "Judged offline, by what was seen when it was recorded, which counts as fresh, and as if nothing had ever run"
         in said.output

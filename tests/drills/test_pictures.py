@@ -21,7 +21,7 @@ def test_no_picture_of_a_drill_that_did_not_end() -> None:
 
 def test_a_story_that_nobody_tells_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert pictures.main(["evnts"]) == 2
-    assert capsys.readouterr().err == "no such story: evnts; there are demo, events, configmaps\n"
+    assert capsys.readouterr().err == "no such story: evnts; there are demo, events, configmaps, stall\n"
 
 
 def program(path: Path, exit_code: int = 0) -> Path:
