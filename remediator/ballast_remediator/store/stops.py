@@ -26,7 +26,6 @@ _COLUMNS: Final = (
 )
 _NOT_LIFTED: Final = select(*_COLUMNS).where(stops.c.lifted_at.is_(None)).order_by(stops.c.set_at)
 _THIS: Final = _NOT_LIFTED.where(stops.c.id == bindparam("stop_id_"))
-_REMEMBERED: Final = "stops"
 
 
 def in_force(connection: Connection, *, now: float | None = None) -> tuple[Stop, ...]:
@@ -37,12 +36,12 @@ def in_force(connection: Connection, *, now: float | None = None) -> tuple[Stop,
 
 def _not_lifted(connection: Connection) -> tuple[Stop, ...]:
     """Asked once in a transaction: every claim and every step of all who share it has to know."""
-    remembered = memory.of(connection)
-    if _REMEMBERED not in remembered:
+
+    def ask() -> tuple[Stop, ...]:
         rows = connection.execute(_NOT_LIFTED)
-        remembered[_REMEMBERED] = tuple(Stop(**{**row._asdict(), "kind": StopKind(row.kind)}) for row in rows)
-    found: tuple[Stop, ...] = remembered[_REMEMBERED]
-    return found
+        return tuple(Stop(**{**row._asdict(), "kind": StopKind(row.kind)}) for row in rows)
+
+    return memory.rows_of(connection, stops, ask)
 
 
 def intend(connection: Connection, run_id: str, token: int, step: StepRecord, *, target: Target) -> tuple[Stop, ...]:
@@ -93,7 +92,7 @@ def put(
             until=until,
         )
     )
-    memory.of(connection).pop(_REMEMBERED, None)
+    memory.of(connection).pop(stops, None)
     append(
         connection,
         event=f"{kind}_set",
@@ -114,7 +113,7 @@ def lift(connection: Connection, stop_id: str, *, person: str, reason: str) -> N
     if row is None:
         raise NotPossible(f"there is no stop {stop_id} in force")
     connection.execute(update(stops).where(stops.c.id == stop_id).values(lifted_at=clock.now(connection)))
-    memory.of(connection).pop(_REMEMBERED, None)
+    memory.of(connection).pop(stops, None)
     kind = StopKind(row.kind)
     append(
         connection,
