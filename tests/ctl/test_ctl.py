@@ -72,7 +72,7 @@ def test_steps_show_how_far_they_came(ctl: Ctl, store: Store, run_id: str) -> No
 
 def begin(store: Store, run_id: str) -> None:
     wanted = request(run_id=run_id, target=TARGET, plan_hash=PLAN_HASH)
-    token = store.write(ledger.claim, wanted, PLAN, [], ledger.Host())
+    token = store.write_together(ledger.claim, ledger.Claim(wanted, PLAN, [], ledger.Host()))
     assert isinstance(token, int)
     store.write(runs.intend, run_id, token, step_of(store, run_id))
     store.write(runs.checkpoint, run_id, token, step_of(store, run_id), Done("64 MiB kept"))

@@ -102,15 +102,10 @@ class Planner:
                 expires_at=None,
             )
             return None
-        claimed = self._store.write(
-            ledger.claim,
-            outcome.request,
-            outcome.plan,
-            (evidence_is_fresh, *LOCK_GUARDS),
-            self._surroundings.host(),
-            standing=STANDING_GUARDS,
-            owner=run.owner,
-        )
+        guards = (evidence_is_fresh, *LOCK_GUARDS)
+        host = self._surroundings.host()
+        wanted = ledger.Claim(outcome.request, outcome.plan, guards, host, STANDING_GUARDS, run.owner)
+        claimed = self._store.write_together(ledger.claim, wanted)
         return None if isinstance(claimed, Answer) else claimed
 
     def _case(self, run: Run) -> Case:

@@ -83,6 +83,14 @@ def transition(
     append(connection, run_id=run_id, event=to, actor=actor, words=words, data=data)
 
 
+def begin(connection: Connection, /, run_id: str, *, words: str, data: Mapping[str, Any], **changes: object) -> None:
+    """`transition` of a run whose steps begin. Raises `NotPossible` when it is settled."""
+    to = RunState.RUNNING
+    values = {**_moved(connection, to, words), **changes, "run_id_": run_id}
+    memory.later(connection, _MOVE[to], values, missed=lambda: _impossible(connection, run_id, to))
+    append(connection, run_id=run_id, event=to, actor=ENGINE, words=words, data=data)
+
+
 def _moved(connection: Connection, to: RunState, words: str) -> Mapping[str, object]:
     """What changes with a run's state."""
     now = clock.now(connection)

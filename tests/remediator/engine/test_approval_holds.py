@@ -99,7 +99,7 @@ def test_what_lapses_while_it_is_claimed_is_not_claimed(asked: Desk) -> None:
     request = book.request(run_id=run.id, target=run.target, plan_hash=run.plan_hash, locks=(), domains=())
     plan = asked.runbook.plan(SeenWorld(FAR))
     with pytest.raises(runs.NotPossible, match="has lapsed"):
-        asked.store.write(ledger.claim, request, plan, (), ledger.Host())
+        asked.store.write_together(ledger.claim, ledger.Claim(request, plan, (), ledger.Host()))
     assert again(asked, run).state is RunState.QUEUED
 
 

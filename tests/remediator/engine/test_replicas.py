@@ -153,8 +153,8 @@ class Replicas(RuleBasedStateMachine):
             request = book.request(
                 run_id=run.id, target=run.target, plan_hash="h", locks=locks, domains=(), terms=TERMS
             )
-            token = self.store.write(
-                ledger.claim, request, PLAN, (*LEDGER_GUARDS, *LOCK_GUARDS), Host(), owner=run.owner
+            token = self.store.write_together(
+                ledger.claim, ledger.Claim(request, PLAN, (*LEDGER_GUARDS, *LOCK_GUARDS), Host(), owner=run.owner)
             )
             if isinstance(token, Answer):
                 return

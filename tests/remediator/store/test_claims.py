@@ -61,7 +61,7 @@ def received(connection: Connection) -> str | None:
 
 
 def claim_and_fail(connection: Connection, *claim: Any) -> None:
-    ledger.claim(connection, *claim)
+    ledger.claim(connection, (ledger.Claim(*claim),))
     raise RolledBack
 
 
@@ -136,7 +136,9 @@ class Claims(RuleBasedStateMachine):
     @rule(data=st.data())
     def claim(self, data: st.DataObject) -> None:
         request = self.queued[data.draw(st.sampled_from(sorted(self.queued)))]
-        self._took(request, self.store.write(ledger.claim, request, PLAN, ALL, self.surroundings.host()))
+        self._took(
+            request, self.store.write_together(ledger.claim, ledger.Claim(request, PLAN, ALL, self.surroundings.host()))
+        )
 
     @precondition(lambda self: self.queued)
     @rule(data=st.data())
@@ -158,7 +160,7 @@ class Claims(RuleBasedStateMachine):
 
         def one(request: ClaimRequest) -> int | Answer:
             together.wait(10)
-            return self.store.write(ledger.claim, request, PLAN, ALL, host)
+            return self.store.write_together(ledger.claim, ledger.Claim(request, PLAN, ALL, host))
 
         def broken() -> None:
             together.wait(10)
@@ -276,7 +278,7 @@ def claim_together(store: Store, requests: Sequence[ClaimRequest]) -> list[int |
 
     def one(request: ClaimRequest) -> int | Answer:
         together.wait(10)
-        return store.write(ledger.claim, request, PLAN, ALL, Host())
+        return store.write_together(ledger.claim, ledger.Claim(request, PLAN, ALL, Host()))
 
     with ThreadPoolExecutor(len(requests)) as pool:
         return [claimed.result(30) for claimed in [pool.submit(one, request) for request in requests]]
@@ -323,7 +325,7 @@ def would_begin(store: Store, request: ClaimRequest, guards: Sequence[LedgerGuar
     taken: list[int | Answer] = []
 
     def look(connection: Connection) -> None:
-        taken.append(ledger.claim(connection, request, PLAN, guards, Host()))
+        taken.extend(ledger.claim(connection, (ledger.Claim(request, PLAN, guards, Host()),)))
         raise RolledBack
 
     with pytest.raises((RolledBack, IntegrityError)):
@@ -335,7 +337,7 @@ def test_adding_a_guard_never_permits_more(store: Store) -> None:
     """Whatever stands in the way, and whichever guards are asked: one more makes no refused run begin."""
     narrow, wide = Terms(Budget(1, None, 3600.0), 3600.0), Terms(Budget(1000, None, 3600.0), 1e-9)
     first, *others = queue(store, 3, wide)
-    assert isinstance(store.write(ledger.claim, first, PLAN, ALL, Host()), int)
+    assert isinstance(store.write_together(ledger.claim, ledger.Claim(first, PLAN, ALL, Host())), int)
     store.write(stops.put, StopKind.HOLD, person="anna", reason="work", cluster="here", target=others[0].target.name)
     cases = [
         *others,
@@ -359,7 +361,7 @@ def test_adding_a_guard_never_permits_more(store: Store) -> None:
 def test_a_guard_that_raises_blocks_wherever_it_stands(store: Store) -> None:
     (request,) = queue(store, 1, book.TERMS)
     for guards in ((broken,), (broken, always), (always, broken), (*ALL, broken)):
-        said = store.write(ledger.claim, request, PLAN, guards, Host())
+        said = store.write_together(ledger.claim, ledger.Claim(request, PLAN, guards, Host()))
         assert isinstance(said, Answer)
         assert (said.guard, said.verdict) == ("guard_failed", Verdict.REFUSE)
         assert said.reason.startswith("a guard could not answer: ZeroDivisionError(")
@@ -367,4 +369,4 @@ def test_a_guard_that_raises_blocks_wherever_it_stands(store: Store) -> None:
     assert run is not None
     assert again(store, run).state is RunState.QUEUED
     assert held(store) == {}
-    assert isinstance(store.write(ledger.claim, request, PLAN, ALL, Host()), int)
+    assert isinstance(store.write_together(ledger.claim, ledger.Claim(request, PLAN, ALL, Host())), int)

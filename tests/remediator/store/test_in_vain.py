@@ -34,7 +34,7 @@ def test_what_failed_with_all_its_steps_done_was_in_vain(
     request = book.request(
         run_id=run.id, target=run.target, plan_hash="h", locks=(), domains=(), valid_until=time.monotonic() + 60
     )
-    token = store.write(ledger.claim, request, PLAN, (*LEDGER_GUARDS, *LOCK_GUARDS), Host())
+    token = store.write_together(ledger.claim, ledger.Claim(request, PLAN, (*LEDGER_GUARDS, *LOCK_GUARDS), Host()))
     assert isinstance(token, int)
     for ordinal in range(1, done + 1):
         store.write(runs.checkpoint, run.id, token, step_of(store, run.id, ordinal), Done("done"))

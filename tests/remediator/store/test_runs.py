@@ -44,14 +44,16 @@ def queued(store: Store) -> Run:
 
 
 def claim(store: Store, run: Run) -> int:
-    token = store.write(ledger.claim, request(run), PLAN, ALL, Host())
+    token = store.write_together(ledger.claim, ledger.Claim(request(run), PLAN, ALL, Host()))
     assert isinstance(token, int)
     return token
 
 
 def claim_alone(store: Store, run: Run) -> int:
     """Beside others: it holds no lock but its target's."""
-    token = store.write(ledger.claim, replace(request(run), locks=(f"here/{run.target.name}",)), PLAN, ALL, Host())
+    token = store.write_together(
+        ledger.claim, ledger.Claim(replace(request(run), locks=(f"here/{run.target.name}",)), PLAN, ALL, Host())
+    )
     assert isinstance(token, int)
     return token
 
@@ -102,11 +104,11 @@ def test_a_claim_on_old_evidence_or_for_another_plan_changes_nothing(store: Stor
     run = queued(store)
     written = entries(store)
     late = request(run, valid_until=time.monotonic() - 1)
-    refused = store.write(ledger.claim, late, PLAN, ALL, Host())
+    refused = store.write_together(ledger.claim, ledger.Claim(late, PLAN, ALL, Host()))
     assert isinstance(refused, Answer)
     assert refused.guard == "evidence_is_fresh"
     with pytest.raises(runs.NotPossible, match="not approved for this plan"):
-        store.write(ledger.claim, request(run, plan_hash="other"), PLAN, ALL, Host())
+        store.write_together(ledger.claim, ledger.Claim(request(run, plan_hash="other"), PLAN, ALL, Host()))
     assert again(store, run).state is S.QUEUED
     assert entries(store) == written + 1, "it is put off, with the reason, and that is all"
     assert held(store) == {}
@@ -118,7 +120,7 @@ def test_a_claim_on_old_evidence_or_for_another_plan_changes_nothing(store: Stor
 def test_a_second_run_finds_the_lock_held_until_the_first_ends(store: Store) -> None:
     first, second = queued(store), queued(store)
     token = claim(store, first)
-    refused = store.write(ledger.claim, request(second), PLAN, ALL, Host())
+    refused = store.write_together(ledger.claim, ledger.Claim(request(second), PLAN, ALL, Host()))
     assert isinstance(refused, Answer)
     assert refused.verdict is Verdict.REFUSE
     assert f"run {first.id} holds the lock here/control-plane" in refused.reason
@@ -130,7 +132,7 @@ def test_a_second_run_finds_the_lock_held_until_the_first_ends(store: Store) -> 
 def test_a_run_of_unknown_outcome_holds_its_locks_until_a_person_has_looked(store: Store) -> None:
     first, second = queued(store), queued(store)
     store.write(runs.advance, first.id, claim(store, first), S.OUTCOME_UNKNOWN, "nobody can tell")
-    refused = store.write(ledger.claim, request(second), PLAN, ALL, Host())
+    refused = store.write_together(ledger.claim, ledger.Claim(request(second), PLAN, ALL, Host()))
     assert isinstance(refused, Answer)
     assert f"run {first.id} holds the lock here/control-plane" in refused.reason
     store.write(decisions.resolve, first.id, person="anna", reason="looked")
@@ -227,7 +229,7 @@ def test_whoever_frees_a_lock_wakes_those_that_wait_for_it(store: Store) -> None
     first, *others = [queued(store) for _ in range(7)]
     token = claim(store, first)
     for other in others:
-        assert isinstance(store.write(ledger.claim, request(other), PLAN, ALL, Host()), Answer)
+        assert isinstance(store.write_together(ledger.claim, ledger.Claim(request(other), PLAN, ALL, Host())), Answer)
     assert [run.id for run in store.read(reading.due, replica=None, furthest=60.0, limit=9)] == [first.id]
     store.write(runs.advance, first.id, token, S.FAILED, "done")
     woken = [run.id for run in store.read(reading.due, replica=None, furthest=60.0, limit=9)]
@@ -282,9 +284,9 @@ def test_a_lock_that_was_freed_in_the_same_commit_is_waited_for_by_nobody(store:
     bystanders = replace(request(bystander), locks=(f"here/{bystander.target.name}",))
     together(
         store,
-        lambda: store.write(ledger.claim, bystanders, PLAN, ALL, Host()),
+        lambda: store.write_together(ledger.claim, ledger.Claim(bystanders, PLAN, ALL, Host())),
         lambda: store.write(runs.advance, holder.id, token, S.FAILED, "ended"),
-        lambda: store.write(ledger.claim, request(waiting), PLAN, ALL, Host()),
+        lambda: store.write_together(ledger.claim, ledger.Claim(request(waiting), PLAN, ALL, Host())),
     )
     begins = again(store, waiting).state is S.RUNNING
     due = [run.id for run in store.read(reading.due, replica=None, furthest=60.0, limit=9)]
