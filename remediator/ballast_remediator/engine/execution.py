@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
@@ -211,11 +211,14 @@ class Executor:
             words = f"{told}, and its runbook may not look at what it began: {objection}"
             self._store.write(runs.advance, run.id, run.token, RunState.OUTCOME_UNKNOWN, words)
 
-    def execute(self, run: Run, token: int) -> None:
-        """Carries the run to a final state, or leaves it as it is when this process has to stop."""
+    def execute(self, run: Run, token: int, steps: Sequence[StepRecord] | None = None) -> None:
+        """Carries the run to a final state, or leaves it as it is when this process has to stop.
+
+        ``steps`` are its own, where nothing can have changed them since; else the store is asked.
+        """
         context = self._context(run, token)
         try:
-            outcome, words = self._outcome(run, context)
+            outcome, words = self._outcome(run, context, steps)
             context.record(runs.advance, outcome, words)
         except (Stopped, runs.Fenced) as error:
             log.info("run_left", run=run.id, reason=str(error))
@@ -230,11 +233,11 @@ class Executor:
             stopping=self._stopping,
         )
 
-    def _outcome(self, run: Run, context: Context) -> tuple[RunState, str]:
+    def _outcome(self, run: Run, context: Context, steps: Sequence[StepRecord] | None) -> tuple[RunState, str]:
         try:
             runbook = self._runbook(run.target.runbook)
             if run.state is not RunState.VERIFYING:
-                for step in context.steps():
+                for step in context.steps() if steps is None else steps:
                     if step.done_at is None:
                         self._carry_out(step, runbook.steps[step.spec.kind], context)
                 context.record(runs.advance, RunState.VERIFYING, "all steps are done; looking at the world")

@@ -12,7 +12,8 @@ from ballast_remediator.guards.evidence_is_fresh import evidence_is_fresh
 from ballast_remediator.policy import Policy
 from ballast_remediator.store import decisions, ledger, runs
 from ballast_remediator.store.database import Store
-from ballast_remediator.store.records import Preapproval, Run
+from ballast_remediator.store.records import Preapproval, Run, StepRecord
+from ballast_remediator.store.writer import Submitted
 
 RETRY: Final = 2.0
 
@@ -37,6 +38,14 @@ class Outlook:
     needed: int
     expires_at: float | None = None
     given: tuple[Preapproval, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Claiming:
+    """A claim that was handed over: the run's token, or what keeps it; and the steps of one that is claimed."""
+
+    outcome: Submitted[int | Answer]
+    steps: tuple[StepRecord, ...]
 
 
 class Planner:
@@ -76,10 +85,10 @@ class Planner:
             kept: dict[str, Any] = {} if outcome.plan is None else {"plan": asdict(outcome.plan)}
             self._store.write(runs.transition, run.id, outcome.state, words=outcome.words, **kept)
 
-    def claim(self, run: Run) -> int | None:
+    def claim(self, run: Run) -> Claiming | None:
         """Looks again, and takes a queued run with its locks if nothing has changed since it was approved.
 
-        Returns the fencing token; None when the run went elsewhere or has to wait.
+        Nobody waits for its end: many claims share a commit. None when the run went elsewhere.
         """
         # Only what a person approved has a deadline here: what the policy lets run by itself waits as long as it takes.
         if run.expires_at is not None and run.expires_at <= self._store.now():
@@ -105,8 +114,8 @@ class Planner:
         guards = (evidence_is_fresh, *LOCK_GUARDS)
         host = self._surroundings.host()
         wanted = ledger.Claim(outcome.request, outcome.plan, guards, host, STANDING_GUARDS, run.owner)
-        claimed = self._store.write_together(ledger.claim, wanted)
-        return None if isinstance(claimed, Answer) else claimed
+        steps = tuple(StepRecord(ordinal, spec) for ordinal, spec in enumerate(outcome.plan.steps, start=1))
+        return Claiming(self._store.submit(ledger.claim, wanted), steps)
 
     def _case(self, run: Run) -> Case:
         return Case(run.id, run.alert, run.target, self._policies.current())

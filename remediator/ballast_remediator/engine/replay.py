@@ -204,13 +204,18 @@ class _Replay:
         if math.isfinite(end):
             self._clock.now = end
 
+    def _claim(self, run: Run) -> None:
+        claiming = self._planner.claim(run)
+        if claiming is not None:
+            claiming.outcome.result()
+
     def _move(self, run: Run) -> None:
         if run.final:  # it was over before what it waited for
             return
         if run.state in {RunState.RECEIVED, RunState.PLANNING}:
             self._planner.plan(run)
         elif run.state is RunState.QUEUED:
-            self._planner.claim(run)
+            self._claim(run)
         elif run.state is RunState.RUNNING:
             self._store.write(runs.transition, run.id, RunState.VERIFYING, words="taken to be done")
             self._store.write(runs.transition, run.id, RunState.SUCCEEDED, words="taken to have helped")

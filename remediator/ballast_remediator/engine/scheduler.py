@@ -10,21 +10,21 @@ from typing import Any, Final
 import structlog
 
 from ballast_remediator.config import EngineSettings
-from ballast_remediator.contract import EXECUTING, Alert, Runbook, RunState
+from ballast_remediator.contract import EXECUTING, Alert, Answer, Runbook, RunState
 from ballast_remediator.engine.execution import Executor
 from ballast_remediator.engine.explaining import Explained, Explainer
 from ballast_remediator.engine.followup import FollowUp
 from ballast_remediator.engine.intake import HEARTBEAT, Intake
 from ballast_remediator.engine.judging import Judge
 from ballast_remediator.engine.membership import Membership
-from ballast_remediator.engine.planning import Planner, Policies
+from ballast_remediator.engine.planning import Claiming, Planner, Policies
 from ballast_remediator.engine.review import Review
 from ballast_remediator.engine.surroundings import Surroundings
 from ballast_remediator.engine.witness import Witness
 from ballast_remediator.store import reading, replicas, runs
 from ballast_remediator.store.database import Store
 from ballast_remediator.store.records import Run
-from ballast_remediator.store.writer import StoreUnavailable
+from ballast_remediator.store.writer import StoreUnavailable, Submitted
 from kube_ballast.clients.alertmanager import Alertmanager
 
 TICK: Final = 0.5
@@ -35,10 +35,10 @@ GATHER_IN_FLOOD: Final = 0.25
 """The same while so many come that what each look costs, and not its wait, decides how fast they are filed."""
 FURTHEST: Final = 60.0
 """Seconds ahead at most for which a run's next look is believed; everything that postpones one stays below."""
-AT_ONCE: Final = 256
-"""Runs that are moved on in one look at most, those that are due longest first."""
-ENOUGH: Final = 128
-"""Runs in hand with which others are looked for only once a tick: each look reads those in hand again."""
+AT_ONCE: Final = 64
+"""Runs that are taken in hand in one look at most, those that are due longest first."""
+ENOUGH: Final = 64
+"""Runs in hand with which others are looked for only once a tick: more of them wait, for locks and in memory."""
 PLANNERS: Final = 4
 """Threads that plan and claim."""
 LEAVE_SECONDS: Final = 1.0
@@ -211,10 +211,12 @@ class Engine:
             self._follow_up.begin()
         else:
             self._intake.forget()
-        if len(self._busy) >= ENOUGH and time.monotonic() - self._took_at < TICK:
+        with self._busy_lock:
+            in_hand = frozenset(self._busy)
+        if len(in_hand) >= ENOUGH and time.monotonic() - self._took_at < TICK:
             return
         self._took_at = time.monotonic()
-        found = self._store.read(reading.due, replica=replica, furthest=FURTHEST, limit=AT_ONCE)
+        found = self._store.read(reading.due, replica=replica, furthest=FURTHEST, limit=AT_ONCE, in_hand=in_hand)
         free = [run.id for run in found if run.owner is None]
         taken = self._store.write(replicas.take, free, replica) if free else frozenset()
         for run in found:
@@ -270,23 +272,33 @@ class Engine:
         if run.state in {RunState.RECEIVED, RunState.PLANNING}:
             self._planner.plan(run)
         elif run.state is RunState.QUEUED:
-            claimed = self._planner.claim(run)
-            if claimed is not None:
-                return self._hand_on(run, claimed)
+            claiming = self._planner.claim(run)
+            return claiming is not None and self._hand_on(run, claiming)
         elif run.executing:
             # Nobody works on it here, so the process that did is gone.
             self._executor.take_over(run)
         return False
 
-    def _hand_on(self, run: Run, token: int) -> bool:
-        """A claimed run, to those that carry runs out."""
+    def _hand_on(self, run: Run, claiming: Claiming) -> bool:
+        """A run that is being claimed, to those that carry runs out: once it is."""
 
         def carry_out() -> bool:
-            self._executor.execute(run, token)
+            claimed = claiming.outcome.result()
+            if not isinstance(claimed, Answer):
+                self._executor.execute(run, claimed, claiming.steps)
             return False
 
-        try:
-            self._submit(self._running, run.id, carry_out, run.owner)
-        except RuntimeError:  # this process shuts down: whoever starts next looks at the run
-            return False
+        def go_on() -> None:  # in the writer's thread, which must not wait
+            pool = self._running if _is_claimed(claiming.outcome) else self._planning
+            with suppress(RuntimeError):  # this process shuts down: whoever starts next looks at the run
+                self._submit(pool, run.id, carry_out, run.owner)
+
+        claiming.outcome.on_end(go_on)
         return True
+
+
+def _is_claimed(ended: Submitted[int | Answer]) -> bool:
+    try:
+        return not isinstance(ended.result(), Answer)
+    except Exception:  # noqa: BLE001 - it is raised, and told, where the run goes on
+        return False

@@ -1,5 +1,6 @@
 """What can be asked of the store."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ _DUE: Final = (
     .where(
         runs.c.finished_at.is_(None),
         or_(runs.c.owner.is_(None), runs.c.owner == bindparam("replica_")),
+        runs.c.id.not_in(bindparam("in_hand_", expanding=True)),
         case(
             (runs.c.state == RunState.AWAITING_APPROVAL, runs.c.expires_at <= bindparam("now_")),
             else_=or_(runs.c.due_at <= bindparam("now_"), runs.c.due_at > bindparam("furthest_")),
@@ -80,13 +82,23 @@ class Due:
     owner: str | None
 
 
-def due(connection: Connection, *, replica: str | None, furthest: float, limit: int) -> tuple[Due, ...]:
+def due(
+    connection: Connection, *, replica: str | None, furthest: float, limit: int, in_hand: Collection[str] = ()
+) -> tuple[Due, ...]:
     """The open runs that are due and nobody else's, longest first; of those that wait for approval, what has lapsed.
+
+    Those ``in_hand`` are left out: however many go on for long, they hide no other.
 
     What is put off by more than ``furthest`` seconds is due as well: the clock was set back.
     """
     now = clock.now(connection)
-    which = {"replica_": replica, "now_": now, "furthest_": now + furthest, "limit_": limit}
+    which = {
+        "replica_": replica,
+        "now_": now,
+        "furthest_": now + furthest,
+        "limit_": limit,
+        "in_hand_": sorted(in_hand),
+    }
     return tuple(Due(row.id, RunState(row.state), row.owner) for row in connection.execute(_DUE, which))
 
 

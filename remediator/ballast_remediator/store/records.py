@@ -1,7 +1,7 @@
 """What the store gives out, as frozen dataclasses."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ballast_remediator.contract import EXECUTING, FINAL, Alert, Mode, Plan, RunState, Scalar, StepSpec, Target
@@ -132,11 +132,11 @@ class StepRecord:
 
     ordinal: int
     spec: StepSpec
-    intended_at: float | None
-    attempts: int
-    done_at: float | None
-    result: str | None
-    facts: Mapping[str, Scalar]
+    intended_at: float | None = None
+    attempts: int = 0
+    done_at: float | None = None
+    result: str | None = None
+    facts: Mapping[str, Scalar] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from ballast_remediator.contract import (
     Target,
     WorldGuard,
 )
+from ballast_remediator.engine.planning import Claiming
 from ballast_remediator.engine.scheduler import Engine
 from ballast_remediator.policy import Policy
 from ballast_remediator.runbooks.lock import digest
@@ -172,8 +173,10 @@ class Desk:
         """What becomes of one run in one look of the engine, in this thread."""
         self.engine._safely(run_id, lambda: self.engine._step(run_id))
 
-    def _carry_out(self, run: Run, token: int) -> bool:
-        self.engine._executor.execute(run, token)
+    def _carry_out(self, run: Run, claiming: Claiming) -> bool:
+        claimed = claiming.outcome.result()
+        if isinstance(claimed, int):
+            self.engine._executor.execute(run, claimed, claiming.steps)
         return False
 
     def receive(self, body: bytes | None = None) -> None:
@@ -224,8 +227,10 @@ class Desk:
         self.receive(body)
         run = self.until(RunState.QUEUED, *EXECUTING)
         assert run.state is RunState.QUEUED
-        token = self.engine._planner.claim(run)
-        assert token is not None
+        claiming = self.engine._planner.claim(run)
+        assert claiming is not None
+        token = claiming.outcome.result()
+        assert isinstance(token, int)
         return run, token
 
     def approve(self, run: Run, *acknowledged: str, plan_hash: str | None = None) -> None:

@@ -1,6 +1,7 @@
 """The process may die at any point: every step takes effect, none that was written down is done again."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,14 @@ class MortalStore:
         given_back = self._store.write(*args, **kwargs)
         self._mortal.tick()
         return given_back
+
+    def submit(self, *args: Any, **kwargs: Any) -> Any:
+        self._mortal.tick()
+        submitted = self._store.submit(*args, **kwargs)
+        with suppress(Exception):
+            submitted.result()
+        self._mortal.tick()
+        return submitted
 
     def read(self, *args: Any, **kwargs: Any) -> Any:
         return self._store.read(*args, **kwargs)
