@@ -1,6 +1,7 @@
 """Answers that wait for something, such as a commit, without a thread that waits for it: see `kube_ballast.wsgi`."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -50,7 +51,31 @@ def answer_after(environ: dict[str, Any], pending: Pending, end: Callable[[Excep
         end(None)
 
 
-async def end_of(pending: Pending) -> None:
+class Teller:
+    """Wakes a loop from other threads: once for all that ended until it looks, as when a commit ends many writes."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._lock = threading.Lock()
+        self._ended: list[Callable[[], None]] = []
+
+    def tell(self, settle: Callable[[], None]) -> None:
+        """Calls ``settle`` in the loop. Thread safe."""
+        with self._lock:
+            self._ended.append(settle)
+            is_first = len(self._ended) == 1
+        if is_first:
+            with suppress(RuntimeError):  # the loop has ended, and with it whoever asked
+                self._loop.call_soon_threadsafe(self._settle)
+
+    def _settle(self) -> None:
+        with self._lock:
+            ended, self._ended = self._ended, []
+        for settle in ended:
+            settle()
+
+
+async def end_of(pending: Pending, teller: Teller) -> None:
     """Raises what it came to."""
     loop = asyncio.get_running_loop()
     over: asyncio.Future[None] = loop.create_future()
@@ -63,10 +88,6 @@ async def end_of(pending: Pending) -> None:
         else:
             over.set_exception(error)
 
-    def tell() -> None:
-        with suppress(RuntimeError):  # the loop has ended, and with it whoever asked
-            loop.call_soon_threadsafe(settle)
-
     def look() -> None:
         try:
             pending.lose_patience()
@@ -76,7 +97,7 @@ async def end_of(pending: Pending) -> None:
             timers.append(loop.call_later(pending.patience, look))
 
     timers = [loop.call_later(pending.patience, look)]
-    pending.on_end(tell)
+    pending.on_end(lambda: teller.tell(settle))
     try:
         await over
     finally:

@@ -47,7 +47,7 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server import Server
 
-from kube_ballast.later import LATER, Later, end_of
+from kube_ballast.later import LATER, Later, Teller, end_of
 
 HEADER_SECONDS = 10
 BODY_SECONDS = 10.0
@@ -232,6 +232,9 @@ def _load(target: str | Callable[[], Service], blocking_threads: int, limits: Li
     return _Bridge(factory(), blocking_threads, limits)
 
 
+_Write = Callable[[bytes], object]
+
+
 class _Scope(Protocol):
     method: str
     path: str
@@ -244,6 +247,7 @@ class _Scope(Protocol):
 
 
 class _BodyProtocol(Protocol):
+    async def __call__(self) -> bytes: ...
     def __aiter__(self) -> AsyncIterator[bytes]: ...
     def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None: ...
 
@@ -269,6 +273,7 @@ class _Bridge:
         self._draining = False
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._teller = Teller(loop)
         # Instead of granian's own, which closes the listener; that one is still behind SIGINT.
         loop.add_signal_handler(signal.SIGTERM, self._drain, loop)
 
@@ -314,7 +319,7 @@ class _Bridge:
         if later is None:
             return answer
         try:
-            await end_of(later.pending)
+            await end_of(later.pending, self._teller)
         except Exception as error:  # noqa: BLE001 - whatever it is, the application words it
             return later.end(error) or answer
         return later.end(None) or answer
@@ -328,9 +333,11 @@ class _Bridge:
         too_large = _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is larger than {limit} bytes")
         if int(environ.get("CONTENT_LENGTH") or 0) > limit:
             raise too_large
-        body = bytearray()
         try:
             async with asyncio.timeout(self._limits.body_seconds):
+                if "HTTP_TRANSFER_ENCODING" not in environ:
+                    return await protocol()  # as much as it says, and no more
+                body = bytearray()
                 async for chunk in protocol:
                     body += chunk
                     if len(body) > limit:
@@ -349,9 +356,7 @@ class _Bridge:
         status: int = HTTPStatus.INTERNAL_SERVER_ERROR
         headers: tuple[tuple[str, str], ...] = ()
 
-        def start_response(
-            line: str, fields: list[tuple[str, str]], _exc_info: object = None
-        ) -> Callable[[bytes], object]:
+        def start_response(line: str, fields: list[tuple[str, str]], _exc_info: object = None) -> _Write:
             nonlocal status, headers
             status, headers = int(line[:3]), tuple(fields)
             return _no_write

@@ -10,11 +10,29 @@ class Mistaken(Exception):
     """A person has to put it right; the text says what."""
 
 
-class Backend(Protocol):
-    """One kind of database, opened."""
+class Writable(Protocol):
+    """Where a `writer.Writer` writes."""
 
     @property
     def engine(self) -> Engine: ...
+
+    @property
+    def undoing(self) -> Engine:
+        """The same, for a group of which one failed: its part of the transaction can be taken back."""
+
+    def begin_writing(self, connection: Connection) -> str | None:
+        """What each transaction that writes begins with; the ticket by which `committed` knows it later, if it does."""
+
+    def committed(self, ticket: str) -> bool:
+        """Whether that transaction was committed, after a commit whose answer got lost. Raises `SQLAlchemyError`."""
+
+
+class Backend(Writable, Protocol):
+    """One kind of database, opened."""
+
+    @property
+    def aside(self) -> Writable | None:
+        """The same, for writes that wait for no turn; None where there is only one writer."""
 
     @property
     def reading(self) -> Engine:
@@ -30,12 +48,6 @@ class Backend(Protocol):
 
     def begin_reading(self, connection: Connection) -> None:
         """What each transaction on `reading` begins with."""
-
-    def begin_writing(self, connection: Connection) -> str | None:
-        """What each transaction that writes begins with; the ticket by which `committed` knows it later."""
-
-    def committed(self, ticket: str) -> bool:
-        """Whether that transaction was committed, after a commit whose answer got lost. Raises `SQLAlchemyError`."""
 
     def begin_migrating(self, connection: Connection) -> None:
         """Keeps other processes from migrating at the same time. Raises `Mistaken` for a server that will not do."""

@@ -58,6 +58,7 @@ class Store:
             self._backend.close()
             raise
         self._writer = Writer(self._backend)
+        self._aside = self._writer if self._backend.aside is None else Writer(self._backend.aside)
         self._observe: Callable[[float], None] = lambda _: None
 
     def write(self, operation: Callable[Concatenate[Connection, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -77,10 +78,15 @@ class Store:
         """
         return self.submit(operation, item).result()
 
-    def submit(self, operation: Together[T, R], item: T) -> Submitted[R]:
-        """As `write_together`, for who has no thread to wait with. Raises `StoreUnavailable` when it is closed."""
+    def submit(self, operation: Together[T, R], item: T, *, aside: bool = False) -> Submitted[R]:
+        """As `write_together`, for who has no thread to wait with. Raises `StoreUnavailable` when it is closed.
+
+        ``aside`` is for an operation that adds what nobody decides by in that moment, and that may be done twice: on
+        PostgreSQL it waits for nobody's turn, and has failed when the connection breaks during its commit.
+        """
         began = time.monotonic()
-        submitted = self._writer.submit(operation, item, timeout=WRITE_TIMEOUT)
+        writer = self._aside if aside else self._writer
+        submitted = writer.submit(operation, item, timeout=WRITE_TIMEOUT)
         submitted.on_end(lambda: self._observe(time.monotonic() - began))
         return submitted
 
@@ -133,17 +139,19 @@ class Store:
 
     def problem(self) -> str | None:
         """Why the last write failed, in words; None while writes succeed."""
-        return self._writer.problem()
+        return self._writer.problem() or self._aside.problem()
 
     def try_to_write(self) -> None:
         """Writes what says nothing, so that `problem` tells what is so now. Raises `StoreUnavailable`."""
-        self.write(
-            lambda connection: connection.exec_driver_sql("UPDATE alembic_version SET version_num = version_num")
-        )
+        for writer in {self._writer, self._aside}:
+            with self._timed():
+                writer.write(_say_nothing, timeout=WRITE_TIMEOUT)
 
     def close(self, *, within: float = WRITE_TIMEOUT) -> None:
         """Commits what waits, for ``within`` seconds at most, then lets go of the database."""
-        self._writer.close(within)
+        give_up = time.monotonic() + within
+        for writer in (self._aside, self._writer):
+            writer.close(max(0.0, give_up - time.monotonic()))
         self._backend.close()
 
     def __enter__(self) -> Self:
@@ -157,6 +165,10 @@ def _asked(engine: Engine, operation: Callable[[Connection], R]) -> R:
     with engine.connect() as connection:
         memory.begin(connection)
         return operation(connection)
+
+
+def _say_nothing(connection: Connection) -> None:
+    connection.exec_driver_sql("UPDATE alembic_version SET version_num = version_num")
 
 
 def _unreadable(error: Exception) -> StoreUnavailable:

@@ -1,14 +1,14 @@
 """From an accepted notification to runs: first durable as it came, then filed."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection, and_, bindparam, distinct, func, insert, select, update
 
 from ballast_remediator.contract import EXECUTING, FINAL, Alert, RunState, Stop, StopKind, Target
-from ballast_remediator.store import clock, heartbeats, replicas, shadow, stops
+from ballast_remediator.store import clock, heartbeats, memory, replicas, shadow, stops
 from ballast_remediator.store.audit import append
 from ballast_remediator.store.records import Notification
 from ballast_remediator.store.runs import Fenced, transition
@@ -26,7 +26,12 @@ _THIS_TARGET: Final = and_(
     runs.c.runbook == bindparam("runbook_"),
     runs.c.target == bindparam("target_"),
 )
-_OPEN_RUN: Final = select(runs.c.id, runs.c.state).where(_THIS_TARGET, runs.c.finished_at.is_(None))
+_OPEN_RUNS: Final = select(runs.c.id, runs.c.cluster, runs.c.runbook, runs.c.target, runs.c.state, runs.c.alert).where(
+    runs.c.cluster.in_(bindparam("clusters_", expanding=True)),
+    runs.c.runbook.in_(bindparam("runbooks_", expanding=True)),
+    runs.c.target.in_(bindparam("targets_", expanding=True)),
+    runs.c.finished_at.is_(None),
+)
 _LATEST: Final = select(runs.c.id, runs.c.finished_at).where(_THIS_TARGET).order_by(runs.c.finished_at.desc()).limit(1)
 _ABOUT: Final = update(runs).where(runs.c.id == bindparam("run_id_")).values(alert=bindparam("alert"))
 _NEW: Final = insert(runs)
@@ -35,9 +40,15 @@ _TARGETS: Final = select(func.count(distinct(runs.c.cluster + "\n" + runs.c.targ
     runs.c.created_at > bindparam("since")
 )
 _RELEASED: Final = select(func.max(stops_table.c.lifted_at)).where(stops_table.c.kind == StopKind.BRAKE)
-_MINE: Final = and_(run_alerts.c.run_id == bindparam("run_id_"), run_alerts.c.fingerprint == bindparam("fingerprint_"))
-_KNOWN: Final = select(run_alerts.c.firing).where(_MINE)
-_AGAIN: Final = update(run_alerts).where(_MINE).values(received=run_alerts.c.received + bindparam("times"))
+_KNOWN: Final = select(run_alerts.c.run_id, run_alerts.c.fingerprint, run_alerts.c.firing).where(
+    run_alerts.c.run_id.in_(bindparam("run_ids_", expanding=True)),
+    run_alerts.c.fingerprint.in_(bindparam("fingerprints_", expanding=True)),
+)
+_AGAIN: Final = (
+    update(run_alerts)
+    .where(run_alerts.c.run_id == bindparam("run_id_"), run_alerts.c.fingerprint == bindparam("fingerprint_"))
+    .values(received=run_alerts.c.received + bindparam("times"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +123,7 @@ def file(
     an alert that flaps costs one run each time, and none is lost.
     """
     _expect_duty(connection, filer)
-    filing = _Filing(connection, brake, reopen_after)
+    filing = _Filing(connection, findings, brake, reopen_after)
     for finding in findings:
         if finding.heartbeat is not None:
             heartbeats.beat(connection, finding.heartbeat)
@@ -152,36 +163,77 @@ def _expect_duty(connection: Connection, filer: str | None) -> None:
         raise Fenced(f"replica {filer} does not file any more")
 
 
-class _Filing:
-    """One transaction's filing."""
+@dataclass(slots=True)
+class _Open:
+    """An open run, as it is at this point of the filing."""
 
-    def __init__(self, connection: Connection, brake: Brake, reopen_after: float) -> None:
+    id: str
+    state: str
+    alert: Mapping[str, Any]
+
+
+class _Filing:
+    """One transaction's filing. What it has to know of runs and alerts is asked once, for all findings."""
+
+    def __init__(self, connection: Connection, findings: Sequence[Finding], brake: Brake, reopen_after: float) -> None:
         self.now = clock.now(connection)
         self._connection = connection
         self._brake = brake
         self._reopen_after = reopen_after
         self._braked = next((one for one in stops.in_force(connection) if one.kind is StopKind.BRAKE), None)
+        self._fingerprints = sorted({finding.alert.fingerprint for finding in findings})
+        self._known: dict[tuple[str, str], bool] = {}
+        self._open_runs = self._asked_for({one.target for one in findings if one.target is not None})
+        self._learn([run.id for run in self._open_runs.values()])
+
+    def _asked_for(self, targets: Collection[Target]) -> dict[Target, _Open]:
+        if not targets:
+            return {}
+        which = {
+            "clusters_": sorted({target.cluster for target in targets}),
+            "runbooks_": sorted({target.runbook for target in targets}),
+            "targets_": sorted({target.name for target in targets}),
+        }
+        return {
+            Target(row.cluster, row.runbook, row.target): _Open(row.id, row.state, row.alert)
+            for row in self._connection.execute(_OPEN_RUNS, which)
+        }
+
+    def _learn(self, run_ids: Sequence[str]) -> None:
+        """Which of the findings' alerts these runs have already, and whether they fire."""
+        if run_ids:
+            which = {"run_ids_": run_ids, "fingerprints_": self._fingerprints}
+            for row in self._connection.execute(_KNOWN, which):
+                self._known.setdefault((row.run_id, row.fingerprint), row.firing)
 
     def file(self, finding: Finding, target: Target) -> None:
-        if not finding.alert.firing:
-            shadow.resolved(self._connection, target, finding.alert.fingerprint)
-        this_target = {"cluster_": target.cluster, "runbook_": target.runbook, "target_": target.name}
-        open_run = self._connection.execute(_OPEN_RUN, this_target).one_or_none()
-        if open_run is not None:
-            resolved = _attach(self._connection, open_run.id, finding, self.now)
-            if finding.alert.firing and open_run.state not in EXECUTING:
+        alert = finding.alert
+        if not alert.firing:
+            shadow.resolved(self._connection, target, alert.fingerprint)
+        run = self._open_runs.get(target)
+        if run is not None:
+            resolved = self._attach(run.id, finding)
+            if alert.firing and run.state not in EXECUTING:
                 # The run is about whatever fires on its target: what opened it may resolve while another goes on.
-                self._connection.execute(_ABOUT, {"run_id_": open_run.id, "alert": asdict(finding.alert)})
-            if resolved and open_run.state == RunState.AWAITING_APPROVAL:
+                self._about(run, asdict(alert))
+            if resolved and run.state == RunState.AWAITING_APPROVAL:
                 words = "the alert resolved: looking again"
-                transition(self._connection, open_run.id, RunState.PLANNING, actor=INTAKE, words=words)
-        elif finding.alert.firing:
-            self._open(finding, target, this_target)
+                transition(self._connection, run.id, RunState.PLANNING, actor=INTAKE, words=words)
+                run.state = RunState.PLANNING
+        elif alert.firing:
+            self._open(finding, target)
 
-    def _open(self, finding: Finding, target: Target, this_target: Mapping[str, str]) -> None:
+    def _about(self, run: _Open, alert: Mapping[str, Any]) -> None:
+        if run.alert != alert:
+            memory.later(self._connection, _ABOUT, {"run_id_": run.id, "alert": alert})
+            run.alert = alert
+
+    def _open(self, finding: Finding, target: Target) -> None:
+        this_target = {"cluster_": target.cluster, "runbook_": target.runbook, "target_": target.name}
         latest = self._connection.execute(_LATEST, this_target).first()
         if self._braked is not None and latest is not None and latest.finished_at > self._braked.set_at:
-            _attach(self._connection, latest.id, finding, self.now)  # the brake has told of this target already
+            self._learn([latest.id])
+            self._attach(latest.id, finding)  # the brake has told of this target already
             return
         if self._braked is not None:
             self._insert(finding, target, RunState.SUPPRESSED, _held_back(self._braked))
@@ -191,7 +243,8 @@ class _Filing:
         due_at = min(max(self.now, rested), self.now + self._reopen_after)
         about = f"{target.runbook} for {target.name} in {target.cluster}"
         run_id = self._insert(finding, target, RunState.RECEIVED, about, due_at=due_at)
-        self._brake_if_too_many(run_id)
+        self._open_runs[target] = _Open(run_id, RunState.RECEIVED, asdict(finding.alert))
+        self._brake_if_too_many(run_id, target)
 
     def _insert(
         self, finding: Finding, target: Target, state: RunState, words: str, *, due_at: float | None = None
@@ -224,10 +277,10 @@ class _Filing:
             words=words,
             data={"labels": dict(alert.labels), "starts_at": alert.starts_at},
         )
-        _attach(self._connection, run_id, finding, self.now)
+        self._attach(run_id, finding)
         return run_id
 
-    def _brake_if_too_many(self, run_id: str) -> None:
+    def _brake_if_too_many(self, run_id: str, target: Target) -> None:
         """Sets the brake when this run was one target too many; then it goes no further itself."""
         found = self._connection.execute(_TARGETS, {"since": self._counted_from()}).scalar_one()
         if found <= self._brake.targets:
@@ -238,44 +291,47 @@ class _Filing:
         )
         self._braked = stops.put(self._connection, StopKind.BRAKE, person=INTAKE, reason=reason)
         transition(self._connection, run_id, RunState.SUPPRESSED, actor=INTAKE, words=_held_back(self._braked))
+        del self._open_runs[target]
 
     def _counted_from(self) -> float:
         """What came before a person released the brake does not set it again."""
         released = self._connection.execute(_RELEASED).scalar()
         return max(self.now - self._brake.window, min(released or 0.0, self.now))
 
+    def _attach(self, run_id: str, finding: Finding) -> bool:
+        """Counts what came of the run's alert. Returns whether it has just resolved."""
+        alert = finding.alert
+        this = (run_id, alert.fingerprint)
+        was_firing = self._known.get(this)
+        if was_firing is None:
+            self._connection.execute(
+                _NEW_ALERT,
+                {
+                    "run_id": run_id,
+                    "fingerprint": alert.fingerprint,
+                    "firing": alert.firing,
+                    "starts_at": alert.starts_at,
+                    "first_seen": self.now,
+                    "last_seen": self.now,
+                    "received": finding.times,
+                },
+            )
+        else:
+            again = {"firing": alert.firing, "last_seen": self.now, "times": finding.times}
+            mine = {"run_id_": run_id, "fingerprint_": alert.fingerprint}
+            memory.later(self._connection, _AGAIN, {**mine, **again})
+        self._known[this] = alert.firing
+        resolved = bool(was_firing) and not alert.firing
+        if resolved:
+            append(
+                self._connection,
+                run_id=run_id,
+                event="alert_resolved",
+                actor=INTAKE,
+                words="Alertmanager says resolved, which is no proof; the world is asked",
+            )
+        return resolved
+
 
 def _held_back(brake: Stop) -> str:
     return f"brake_is_off: {brake.reason}. A person has to look, then: ballastctl lift {brake.id}"
-
-
-def _attach(connection: Connection, run_id: str, finding: Finding, now: float) -> bool:
-    """Counts what came of the run's alert. Returns whether it has just resolved."""
-    alert = finding.alert
-    mine = {"run_id_": run_id, "fingerprint_": alert.fingerprint}
-    known = connection.execute(_KNOWN, mine).one_or_none()
-    if known is None:
-        connection.execute(
-            _NEW_ALERT,
-            {
-                "run_id": run_id,
-                "fingerprint": alert.fingerprint,
-                "firing": alert.firing,
-                "starts_at": alert.starts_at,
-                "first_seen": now,
-                "last_seen": now,
-                "received": finding.times,
-            },
-        )
-    else:
-        connection.execute(_AGAIN, {**mine, "firing": alert.firing, "last_seen": now, "times": finding.times})
-    resolved = known is not None and known.firing and not alert.firing
-    if resolved:
-        append(
-            connection,
-            run_id=run_id,
-            event="alert_resolved",
-            actor=INTAKE,
-            words="Alertmanager says resolved, which is no proof; the world is asked",
-        )
-    return resolved

@@ -1,9 +1,9 @@
 """PostgreSQL: what several replicas share. Their writers take turns, and nothing that hangs is waited for without end.
 
-All transactions that write begin with one advisory lock: they are as serial as SQLite's, so that every guard's question
-to the ledger holds until the claim is committed, and the audit's chain cannot fork. Each carries as many writes as wait
+Transactions that write begin with one advisory lock: they are as serial as SQLite's, so that every guard's question to
+the ledger holds until the claim is committed, and the audit's chain cannot fork. Each carries as many writes as wait
 (`writer`), so turns cost little. A replica that is stopped in the middle of its turn loses it after
-`IDLE_IN_TRANSACTION` seconds: the server ends its session.
+`IDLE_IN_TRANSACTION` seconds: the server ends its session. Only what comes in is written without a turn (`aside`).
 """
 
 import itertools
@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg.errors import DatabaseError
-from sqlalchemy import Connection, create_engine, delete, select, text
+from sqlalchemy import Connection, Engine, create_engine, delete, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from ballast_remediator.store import memory
@@ -86,6 +86,23 @@ class _Bounded(psycopg.Connection[Any]):
             raise _Hanging(f"PostgreSQL did not answer within {patience:g} s") from error
 
 
+class _Aside:
+    """For what nobody decides by, and who sends it again when told of a failure: `backend.Writable` without a turn.
+
+    A group is one statement, which needs no transaction. One whose answer got lost counts as failed.
+    """
+
+    def __init__(self, engine: Engine, undoing: Engine) -> None:
+        self.engine = engine
+        self.undoing = undoing
+
+    def begin_writing(self, connection: Connection) -> None:
+        """It waits for nobody."""
+
+    def committed(self, ticket: str) -> bool:
+        raise AssertionError("it has no ticket", ticket)
+
+
 class Postgresql:
     """The database, opened: `backend.Backend`."""
 
@@ -106,6 +123,8 @@ class Postgresql:
         self._tickets = itertools.count(1)
         self.reading = self.engine.execution_options(isolation_level="REPEATABLE READ")
         self.looking = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self.undoing = self.engine
+        self.aside = _Aside(self.looking, self.engine)
 
     def begin_reading(self, connection: Connection) -> None:
         """What it reads with begins one by itself."""

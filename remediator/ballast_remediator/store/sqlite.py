@@ -23,6 +23,7 @@ class Sqlite:
     """The file, opened: `backend.Backend`."""
 
     exclusive: Final = True
+    aside: Final = None
 
     def __init__(self, place: SqliteFile) -> None:
         """Raises `StoreInUse`, or `StoreUnavailable` when the file cannot be opened."""
@@ -34,7 +35,7 @@ class Sqlite:
             connect_args={"timeout": BUSY_SECONDS, "isolation_level": None},
             execution_options={OPTION: lambda _: place.clock()},
         )
-        self.reading = self.looking = self.engine
+        self.undoing = self.reading = self.looking = self.engine
 
         @event.listens_for(self.engine, "connect")
         def settings(connection: Any, _: object) -> None:  # noqa: ANN401 - the driver's own connection

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
 import structlog
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import (
     DataError,
     DBAPIError,
@@ -29,7 +29,7 @@ from sqlalchemy.exc import (
 )
 
 from ballast_remediator.store import memory
-from ballast_remediator.store.backend import Backend
+from ballast_remediator.store.backend import Writable
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -132,7 +132,7 @@ class _Lost(Exception):
 class Writer:
     """Runs operations on one connection, in groups. ``write`` returns when its effect is on disk."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Writable) -> None:
         self._backend = backend
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._closed = threading.Event()
@@ -206,10 +206,10 @@ class Writer:
     def _commit(self, group: Sequence[_Waiting]) -> None:
         try:
             try:
-                answers = self._transaction(group, _bare)
+                answers = self._transaction(self._backend.engine, group, _bare)
             except _OperationFailed:
                 # Rare, so that the usual case need not pay for savepoints. Operations change nothing but the database.
-                answers = self._transaction(group, _in_savepoints)
+                answers = self._transaction(self._backend.undoing, group, _in_savepoints)
         except _Lost as lost:
             self._problem = f"the connection broke during a commit: {lost}"
             if not self._settled(lost.ticket):
@@ -232,12 +232,14 @@ class Writer:
         for waiting in group:
             waiting.future.set_exception(reason)
 
-    def _transaction(self, group: Sequence[_Waiting], attempt: "_Attempt") -> Sequence[Callable[[], None]]:
+    def _transaction(
+        self, engine: Engine, group: Sequence[_Waiting], attempt: "_Attempt"
+    ) -> Sequence[Callable[[], None]]:
         """Commits the group; returns what answers its callers. Raises `_Lost`."""
         ticket: str | None = None
         answers: Sequence[Callable[[], None]] | None = None
         try:
-            with self._backend.engine.begin() as connection:
+            with engine.begin() as connection:
                 memory.begin(connection)
                 ticket = self._backend.begin_writing(connection)
                 answers = attempt(connection, group)

@@ -76,7 +76,7 @@ def _count(response: Response) -> Response:
 )
 def deliver() -> Response:
     parts, began = services(), time.perf_counter()
-    body = request.get_data(cache=False)
+    body = request.environ["wsgi.input"].read()  # it is here already, and within its limit
     try:
         extent = notification.extent(body)
     except notification.Malformed as error:
@@ -90,7 +90,8 @@ def deliver() -> Response:
         parts.engine.wake()
         return None
 
-    answer_after(request.environ, parts.store.submit(inbox.accept, inbox.Arrival(body, person())), end)
+    kept = parts.store.submit(inbox.accept, inbox.Arrival(body, person()), aside=True)
+    answer_after(request.environ, kept, end)
     return answer(Accepted(alerts=extent.alerts, truncated=extent.truncated), HTTPStatus.ACCEPTED)
 
 
