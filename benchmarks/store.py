@@ -5,6 +5,7 @@ queue is of runs that do nothing, in four steps, each observed, intended, acted 
 the real store. Loopback only; about eight minutes.
 """
 
+import gc
 import os
 import random
 import signal
@@ -189,6 +190,7 @@ def _lists(report: Report, place: _Place) -> None:
     with place.setting() as setting, draining.opened(setting) as store:
         for start in range(0, LISTED, 5_000):
             store.write(_add, range(start, start + 5_000))
+        store.write(_as_after_a_while)
         slowest, which = max(
             (_p99_of_list(store, limit, state), f"state {state}, limit {limit}")
             for limit in (50, 500)
@@ -204,6 +206,14 @@ def _add(connection: Connection, numbers: range) -> None:
         insert(schema.runs),
         [_row(number, others[number // RARE] if number < RARE * len(others) else None, now) for number in numbers],
     )
+
+
+def _as_after_a_while(connection: Connection) -> None:
+    """What a program that serves has behind it: autovacuum's statistics of the table, and a collector's frozen heap."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("ANALYZE runs")
+    gc.collect()
+    gc.freeze()
 
 
 def _row(number: int, state: RunState | None, now: float) -> Mapping[str, object]:

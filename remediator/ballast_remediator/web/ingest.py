@@ -76,7 +76,7 @@ def _count(response: Response) -> Response:
 )
 def deliver() -> Response:
     parts, began = services(), time.perf_counter()
-    body = request.environ["wsgi.input"].read()  # it is here already, and within its limit
+    body = request.get_data(cache=False)
     try:
         extent = notification.extent(body)
     except notification.Malformed as error:

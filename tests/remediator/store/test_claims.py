@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from threading import Barrier
@@ -21,10 +21,12 @@ from sqlalchemy import Connection, select
 from sqlalchemy.exc import IntegrityError
 
 from ballast_remediator.contract import (
+    Action,
     Alert,
     Answer,
     Budget,
     ClaimRequest,
+    Jump,
     LedgerGuard,
     Mode,
     RunState,
@@ -35,11 +37,12 @@ from ballast_remediator.contract import (
 )
 from ballast_remediator.engine.judging import LEDGER_GUARDS, LOCK_GUARDS
 from ballast_remediator.engine.surroundings import Surroundings
-from ballast_remediator.guards.budget_is_left import allowance
+from ballast_remediator.guards.budget_is_left import allowance, budget_is_left
 from ballast_remediator.store import decisions, inbox, ledger, reading, runs, stops
 from ballast_remediator.store.database import Store
 from ballast_remediator.store.ledger import Host
 from ballast_remediator.store.places import SqliteFile
+from ballast_remediator.store.runs import NotPossible
 from ballast_remediator.store.schema import runs as table
 from tests.remediator.guards import book
 from tests.remediator.standing import NO_BRAKE
@@ -301,6 +304,39 @@ def test_of_threads_that_need_the_same_only_one_gets_it(store: Store) -> None:
         claimed = claim_together(store, queue(store, 10, wide, **changes))
         assert sum(isinstance(one, int) for one in claimed) == 1
         assert {one.guard for one in claimed if isinstance(one, Answer)} == {guard}
+
+
+def claim_in_one_commit(store: Store, *claims: ledger.Claim) -> list[int | Answer]:
+    return list(store.write(ledger.claim, claims))
+
+
+def test_a_claim_sees_those_before_it_in_the_same_commit(store: Store) -> None:
+    """Its budget, whatever each of them counts from; and that a run on another target has just begun."""
+    one_of = Terms(Budget(1, None, 3600.0), 1.0)
+    first, second = queue(store, 2, one_of)
+    jumped = Host(Jump(60.0, 1.0))
+    begun, refused = claim_in_one_commit(
+        store, ledger.Claim(first, PLAN, ALL, Host()), ledger.Claim(second, PLAN, (budget_is_left,), jumped)
+    )
+    assert isinstance(begun, int)
+    assert isinstance(refused, Answer)
+    assert refused.guard == "budget_is_left"
+
+    seen: list[Action | None] = []
+
+    def looking(_: ClaimRequest, of: Any) -> Answer:
+        seen.append(of.last_action(third.target))
+        return always(fourth, of)
+
+    third, fourth = queue(store, 2, Terms(Budget(100, None, 3600.0), 1.0))
+    claim_in_one_commit(store, ledger.Claim(third, PLAN, (), Host()), ledger.Claim(fourth, PLAN, (looking,), Host()))
+    assert seen == [Action(third.run_id, "(book) is running", None)]
+
+
+def test_a_run_that_is_gone_is_no_claim(store: Store) -> None:
+    (request,) = queue(store, 1, book.TERMS)
+    with pytest.raises(NotPossible, match="there is no run 00000000"):
+        store.write_together(ledger.claim, ledger.Claim(replace(request, run_id="00000000"), PLAN, ALL, Host()))
 
 
 # --- Composition ---

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from psycopg import sql
+from sqlalchemy.exc import DataError
 
 from ballast_remediator.store import inbox, postgresql
 from ballast_remediator.store.database import Store
@@ -164,3 +165,38 @@ def test_a_session_that_the_server_ended_is_replaced(shared: PostgresqlServer, p
         assert bodies(store) == [b"before"], "a read that meets a dead connection is made on another one"
         eventually(lambda: accepted(store, b"after"), retry=StoreUnavailable)
         assert bodies(store) == [b"before", b"after"]
+
+
+def test_what_comes_in_waits_for_no_turn(shared: PostgresqlServer) -> None:
+    """Another replica that writes for long, or stands still in the middle of it, keeps no notification waiting."""
+    began, release = threading.Event(), threading.Event()
+
+    def long(_: object) -> None:
+        began.set()
+        release.wait(30)
+
+    with Store(shared) as store, Store(shared) as other:
+        writing = threading.Thread(target=lambda: other.write(long))
+        writing.start()
+        assert began.wait(10)
+        store.submit(inbox.accept, inbox.Arrival(b"kept", "test"), aside=True).result()
+        assert not release.is_set()
+        assert bodies(store) == [b"kept"]
+        release.set()
+        writing.join(10)
+
+
+def test_a_mistake_among_what_comes_in_harms_no_other(shared: PostgresqlServer) -> None:
+    with Store(shared) as store:
+        arrivals = [inbox.Arrival(b"one", "test"), inbox.Arrival(b"bad", "no\x00text"), inbox.Arrival(b"two", "test")]
+        release = threading.Event()
+        held = store.submit(lambda _, __: [release.wait(10)], None, aside=True)
+        several = [store.submit(inbox.accept, arrival, aside=True) for arrival in arrivals]
+        release.set()
+        held.result()
+        several[0].result()
+        several[2].result()
+        with pytest.raises(DataError):
+            several[1].result()
+        assert sorted(bodies(store)) == [b"one", b"two"]
+        assert store.problem() is None
