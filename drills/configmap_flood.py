@@ -182,16 +182,24 @@ def _sums(samples: Iterable[Sample], name: str) -> tuple[float, float]:
     return configmaps, sum(each.value for each in told)
 
 
-def settled(chain: Chain) -> Counts:
-    """The first counts of all three, once Prometheus has rates of them."""
+def settle(chain: Chain) -> None:
+    """Waits until Prometheus has a share."""
+    prometheus = Prometheus(HttpConfig(url=chain.prometheus.url))
+    if until(lambda: prometheus.query(SHARE, timeout=TIMEOUT), WITHIN) is None:
+        raise SystemExit(f"Prometheus has no share of ConfigMaps after {WITHIN:g} s")
+
+
+def named(chain: Chain) -> Counts:
+    """The first counts with the kubelets among the clients: what they asked before has no series (``remainder``)."""
 
     def ready() -> Counts | None:
-        now = counts(chain)
-        return now if Prometheus(HttpConfig(url=chain.prometheus.url)).query(SHARE, timeout=TIMEOUT) else None
+        page = Exporter(HttpConfig(url=chain.exporter.url)).read((CLIENTS,), timeout=TIMEOUT)
+        clients = {each.labels["client"] for each in page}
+        return counts(chain) if clients >= {"nodes:get", "nodes:watch"} else None
 
     found = until(ready, WITHIN)
     if found is None:
-        raise SystemExit(f"Prometheus has no share of ConfigMaps after {WITHIN:g} s")
+        raise SystemExit(f"the audit events name no kubelet after {WITHIN:g} s")
     return found
 
 
@@ -208,9 +216,8 @@ def until(look: Callable[[], T | None], seconds: float) -> T | None:
     return None
 
 
-def watch_alert(chain: Chain, report: Report) -> None:
+def watch_alert(chain: Chain, report: Report, began: float) -> None:
     """From the flood's begin until it fires, and until Alertmanager has it."""
-    began = time.monotonic()
     prometheus = Prometheus(HttpConfig(url=chain.prometheus.url))
     alertmanager = Alertmanager(HttpConfig(url=chain.alertmanager.url))
     firing = until(
@@ -273,10 +280,12 @@ def main() -> int:
         prepare(chain)
         print(f"ready after {time.monotonic() - began:.0f} s; controllers ask", flush=True)
         with load.controllers():
-            before = settled(chain)
+            settle(chain)
             print(f"{kubelets:,} kubelets begin, half of them in Get mode", flush=True)
             with load.kubelets(kubelets):
-                watch_alert(chain, report)
+                began_flood = time.monotonic()
+                before = named(chain)
+                watch_alert(chain, report, began_flood)
                 look_at_top(chain, report)
                 compare(chain, before, report)
         failures = len(load.failures)

@@ -172,7 +172,7 @@ def configmaps(stack: Stack, browser: Path, terminal: Terminal) -> int:
     configmap_flood.prepare(chain)
     load = Load(chain.admin.url, chain.plane.authority.issue("front-proxy-client"))
     with load.controllers():
-        configmap_flood.settled(chain)
+        configmap_flood.settle(chain)
         time.sleep(PREPARED)
         began = time.time()
         time.sleep(ORDINARY)
