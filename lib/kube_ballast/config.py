@@ -197,8 +197,8 @@ class NodesConfig(Model):
     kubernetes: KubernetesConfig
     cache: Path
     selector: Annotated[str, Field(pattern=r"^[A-Za-z0-9./_=!, -]+$")] = "node-role.kubernetes.io/control-plane"
-    refresh: Annotated[Duration, Field(ge=10)] = 600.0
-    """Seconds between two looks at the Nodes."""
+    refresh: Annotated[Duration, Field(ge=10)] = 30.0
+    """Seconds between two looks at the Nodes; so late is it known that somebody works on one."""
 
 
 class HostsConfig(Model):

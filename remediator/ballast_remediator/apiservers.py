@@ -86,6 +86,10 @@ class Apiservers:
         if self._hosts is not None:
             self._hosts.keep(stop)
 
+    def nodes_at_work(self) -> Mapping[str, str]:
+        """The Nodes that somebody works on, where Nodes are the hosts: by name, how it shows."""
+        return {} if self._hosts is None else self._hosts.at_work()
+
     def where(self, name: str) -> Apiserver:
         """Where its process is looked for."""
         one = self.instance(name)

@@ -152,6 +152,7 @@ def service(config_file: Path) -> Service:
         alertmanagers=connections.alertmanagers,
         settings=config.engine,
         may_decide=Tokens(config.tokens_file).may_decide,
+        nodes_at_work=connections.nodes_at_work,
         heartbeat=config.heartbeat.alertname,
     )
     on_duty = partial(engine.membership.has_duty, HOUSEKEEPING)

@@ -273,6 +273,10 @@ class Connections:
         for cluster, apiservers in self._apiservers.items():
             threading.Thread(target=apiservers.keep, args=(stop,), name=f"nodes {cluster}", daemon=True).start()
 
+    def nodes_at_work(self) -> Mapping[str, Mapping[str, str]]:
+        """Of each cluster: the Nodes that somebody works on, as they were seen last; by name, how it shows."""
+        return {cluster: apiservers.nodes_at_work() for cluster, apiservers in self._apiservers.items()}
+
     def etcds(self, cluster: str) -> int:
         """How many etcds that cluster is configured with."""
         return sum(name == cluster for name, _ in self._etcds)

@@ -545,6 +545,9 @@ class Ledger(Protocol):
     def stops(self, target: Target) -> Sequence[Stop]:
         """Those in force that cover ``target``, oldest first."""
 
+    def nodes_at_work(self, cluster: str) -> Mapping[str, str]:
+        """Nodes of its control plane that somebody works on, as they were seen last: by name, how it shows."""
+
     def begun(self, cluster: str, runbook: str, since: float) -> int:
         """How many runs of ``runbook`` began in ``cluster`` since then; those that still go on are among them."""
 

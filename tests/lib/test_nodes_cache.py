@@ -1,6 +1,8 @@
 """Nodes as hosts, and what is left of them when the apiserver is gone."""
 
+import json
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,12 @@ LABEL = "node-role.kubernetes.io/control-plane"
 def node(name: str, *addresses: str) -> dict[str, object]:
     told = [{"type": "InternalIP", "address": address} for address in addresses]
     return {"metadata": {"name": name}, "status": {"addresses": [*told, {"type": "Hostname", "address": name}]}}
+
+
+def touched(name: str, *, cordoned: bool = False, said: str | None = None) -> dict[str, object]:
+    annotations = {} if said is None else {"ballast/at-work": said}
+    spec = {"unschedulable": True} if cordoned else {}
+    return {**node(name, "10.0.0.9"), "metadata": {"name": name, "annotations": annotations}, "spec": spec}
 
 
 def listed(*nodes: dict[str, object]) -> Say:
@@ -48,6 +56,34 @@ def test_what_was_seen_last_stays_when_the_apiserver_is_gone(tmp_path: Path) -> 
     assert again.address("fd00::1") == "fd00::1"
     with pytest.raises(Conflict, match=r"no Node is called so or has this address \(known: cp-1, cp-2\)"):
         again.address("cp-3")
+
+
+def test_who_works_on_a_node_is_seen_and_remembered(tmp_path: Path) -> None:
+    nodes = [
+        touched("cp-1"),
+        touched("cp-2", cordoned=True),
+        touched("cp-3", said="anna: new disk"),
+        touched("cp-4", cordoned=True, said="no"),
+        touched("cp-5", said=""),
+    ]
+    told = {
+        "cp-2": "is cordoned",
+        "cp-3": "is annotated ballast/at-work='anna: new disk'",
+        "cp-5": "is annotated ballast/at-work=''",
+    }
+    with ScriptedApiserver(lambda _: listed(*nodes)) as apiserver:
+        seen = cache(tmp_path, apiserver.url)
+        assert seen.at_work() == {}, "nothing was seen yet"
+        seen.refresh()
+        assert seen.at_work() == told
+        nodes[1] = touched("cp-2")
+        seen.refresh()
+        assert "cp-2" not in seen.at_work()
+        nodes[1] = touched("cp-2", cordoned=True)
+        seen.refresh()
+    file = tmp_path / "state/nodes.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "seen_at": time.time() - 7200.0}))
+    assert cache(tmp_path, apiserver.url).at_work()["cp-2"] == "is cordoned, as it was seen 2 h ago"
 
 
 def test_a_list_that_is_empty_replaces_nothing(tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ class Engine:
         alertmanagers: Mapping[str, tuple[Alertmanager, ...]],
         settings: EngineSettings,
         may_decide: Callable[[str], bool] = lambda _: True,
+        nodes_at_work: Callable[[], Mapping[str, Mapping[str, str]]] = dict,
         heartbeat: str = HEARTBEAT,
     ) -> None:
         """``reviewed`` are the digests of runbooks.lock; ``alertmanagers`` those of each configured cluster."""
@@ -79,7 +80,9 @@ class Engine:
         self._review = review = Review(runbooks, reviewed)
         # What the store dates is wrong when its clock is set, on whichever host that goes.
         wall = time.time if store.exclusive else store.now
-        self._surroundings = surroundings = Surroundings(settings.kill_switch_file, wall=wall)
+        self._surroundings = surroundings = Surroundings(
+            settings.kill_switch_file, nodes_at_work=nodes_at_work, wall=wall
+        )
         self.membership = Membership(store, lease=settings.lease)
         judge = Judge(
             store,

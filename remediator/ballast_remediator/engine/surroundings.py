@@ -1,9 +1,9 @@
-"""What the host tells: how its clock goes, and whether the kill switch's file is there."""
+"""What the host tells: how its clock goes, whether the kill switch's file is there, and which Nodes are worked on."""
 
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -23,10 +23,12 @@ class Surroundings:
         self,
         kill_switch_file: Path | None,
         *,
+        nodes_at_work: Callable[[], Mapping[str, Mapping[str, str]]] = dict,
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._file = kill_switch_file
+        self._nodes_at_work = nodes_at_work
         self._wall = wall
         self._monotonic = monotonic
         self._lock = threading.Lock()
@@ -36,7 +38,7 @@ class Surroundings:
 
     def host(self) -> Host:
         """As things are now."""
-        return Host(self._look_at_clock(), self.kill_switch_file())
+        return Host(self._look_at_clock(), self.kill_switch_file(), self._nodes_at_work())
 
     def kill_switch_file(self) -> str | None:
         """The path of the kill switch's file where it exists. One that cannot be looked at is taken to exist.

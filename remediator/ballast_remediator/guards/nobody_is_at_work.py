@@ -1,4 +1,4 @@
-"""No person has said that they are working on this cluster or this target."""
+"""No person has said, here or on a Node, that they are working on this cluster or this target."""
 
 from ballast_remediator.contract import Answer, ClaimRequest, Ledger, StopKind
 from ballast_remediator.guards import ago, allow, refuse
@@ -15,4 +15,12 @@ def nobody_is_at_work(request: ClaimRequest, ledger: Ledger) -> Answer:
                 f"{stop.person} is at work on {stop.scope} and said so {ago(stop.set_at, ledger.now)} ({stop.reason}). "
                 f"When that is over: ballastctl lift {stop.id}",
             )
+    for node, how in ledger.nodes_at_work(request.target.cluster).items():
+        return refuse(
+            NAME,
+            f"Node {node} of cluster {request.target.cluster} {how}: somebody works on the control plane. "
+            f"When that is over: kubectl uncordon {node}, or kubectl annotate --overwrite node {node} "
+            "ballast/at-work=no",
+            passing=True,
+        )
     return allow(NAME, "nobody holds the target or its cluster")

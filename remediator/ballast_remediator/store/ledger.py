@@ -112,6 +112,8 @@ class Host:
 
     jump: Jump | None = None
     kill_switch_file: str | None = None
+    nodes_at_work: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """By cluster and Node, how it shows that somebody works on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +162,9 @@ class SqlLedger:
     @cached_property
     def _stops(self) -> Sequence[Stop]:
         return stops.in_force(self._connection, now=self.now)
+
+    def nodes_at_work(self, cluster: str) -> Mapping[str, str]:
+        return self._host.nodes_at_work.get(cluster, {})
 
     def begun(self, cluster: str, runbook: str, since: float) -> int:
         begun, which = self._known.begun, (cluster, runbook, since)

@@ -41,6 +41,7 @@ class Book:
     monotonic: float = 0.0
     jump: Jump | None = None
     kill_switch_file: str | None = None
+    worked_on: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def lock_holder(self, lock: str) -> str | None:
         return self.held.get(lock)
@@ -50,6 +51,9 @@ class Book:
 
     def stops(self, target: Target) -> Sequence[Stop]:
         return [stop for stop in self.standing if stop.covers(target)]
+
+    def nodes_at_work(self, cluster: str) -> Mapping[str, str]:
+        return self.worked_on.get(cluster, {})
 
     def begun(self, cluster: str, runbook: str, since: float) -> int:
         del cluster, runbook

@@ -35,3 +35,15 @@ def test_somebody_is_at_work_on_something_else(kind: StopKind, scope: dict[str, 
 @pytest.mark.parametrize("kind", [StopKind.KILL_SWITCH, StopKind.BRAKE])
 def test_other_stops_are_for_other_guards(kind: StopKind) -> None:
     assert nobody_is_at_work(request(), Book(standing=[stop(kind)])).verdict is Verdict.ALLOW
+
+
+def test_a_node_of_its_control_plane_is_worked_on() -> None:
+    book = Book(worked_on={"here": {"cp-2": "is cordoned"}})
+    answer = nobody_is_at_work(request(), book)
+    assert (answer.verdict, answer.passing) == (Verdict.REFUSE, True)
+    assert answer.reason == (
+        "Node cp-2 of cluster here is cordoned: somebody works on the control plane. When that is over: "
+        "kubectl uncordon cp-2, or kubectl annotate --overwrite node cp-2 ballast/at-work=no"
+    )
+    elsewhere = Book(worked_on={"there": {"cp-2": "is cordoned"}})
+    assert nobody_is_at_work(request(), elsewhere).verdict is Verdict.ALLOW

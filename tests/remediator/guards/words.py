@@ -84,6 +84,7 @@ def _of_people() -> Iterator[Answer]:
     yield kill_switch_is_off(_asked(), _book(standing=[_stop(StopKind.KILL_SWITCH, cluster="production")]))
     hold = _stop(StopKind.HOLD, cluster="production", target="main", reason="replacing a disk")
     yield nobody_is_at_work(_asked(), _book(standing=[hold]))
+    yield nobody_is_at_work(_asked(), _book(worked_on={"production": {"cp-2": "is cordoned"}}))
     reason = "alerts for 6 targets came within 10 min, and the policy takes 5 for believable"
     yield brake_is_off(_asked(), _book(standing=[_stop(StopKind.BRAKE, person="intake", reason=reason)]))
 

@@ -3,8 +3,7 @@
 Draino cordons a node and schedules its drain for some minutes later. An administrator who looked at the node and
 uncordoned it in the meantime was not heard: the drain began all the same.
 
-Here a run is decided and waits for its turn, and a person takes its target into their own hands. The Kubernetes client
-that sees a cordon is not there yet, so they say it with a hold.
+Here a run is decided and waits for its turn, and a person takes its target into their own hands, with a hold.
 
 Source: https://github.com/planetlabs/draino/issues/17
 """

@@ -44,6 +44,10 @@ class Hosts:
         if self._nodes is not None:
             self._nodes.keep(stop)
 
+    def at_work(self) -> Mapping[str, str]:
+        """The Nodes that somebody works on, where Nodes are the inventory: by name, how it shows."""
+        return {} if self._nodes is None else self._nodes.at_work()
+
     def look(self, apiserver: Apiserver, expected: Process | None = None) -> Process:
         """Which process it is. Conflict when nobody listens there, or it is not ``expected``."""
         variables = {**_where(apiserver), "ballast_expected": _given(expected)}

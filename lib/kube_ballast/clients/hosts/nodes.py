@@ -13,12 +13,18 @@ import msgspec
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from kube_ballast.analysis.words import duration
 from kube_ballast.clients.errors import ClientError, Conflict, LocalDisk
 from kube_ballast.clients.kubernetes import Collection, Kubernetes, ObjectMeta
 from kube_ballast.config import NodesConfig
 
 SECONDS: Final = 10.0
 """For one list of the Nodes."""
+LATE: Final = 3.0
+"""Refreshes after which it is said how old it is what is told."""
+AT_WORK: Final = "ballast/at-work"
+"""The annotation by which a person says that they work on a Node, in its value's words, or with `no` that they do not,
+though it is cordoned."""
 _log = structlog.get_logger("kube_ballast.hosts")
 
 
@@ -31,23 +37,33 @@ class _Status(msgspec.Struct, frozen=True):
     addresses: tuple[_Address, ...] = ()
 
 
+class _Spec(msgspec.Struct, frozen=True):
+    unschedulable: bool = False
+
+
 class _Node(msgspec.Struct, frozen=True):
     metadata: ObjectMeta
+    spec: _Spec = _Spec()
     status: _Status = _Status()
 
 
 @dataclass(frozen=True, slots=True)
 class Nodes:
-    """InternalIPs by the Node's name, seen at ``seen_at`` (Unix seconds)."""
+    """InternalIPs by the Node's name, seen at ``seen_at`` (Unix seconds).
+
+    ``at_work`` are those that somebody works on: by name, how it shows.
+    """
 
     addresses: Mapping[str, tuple[str, ...]]
     seen_at: float
+    at_work: Mapping[str, str]
 
 
 class _Kept(BaseModel):
     model_config = ConfigDict(extra="forbid")
     seen_at: float
     nodes: dict[str, tuple[str, ...]]
+    at_work: dict[str, str] = {}
 
 
 class NodesCache:
@@ -56,6 +72,7 @@ class NodesCache:
     def __init__(self, config: NodesConfig) -> None:
         self._config = config
         self._lock = threading.Lock()
+        self._seen: Nodes | None = None
 
     def keep(self, stop: threading.Event) -> None:
         """Asks again and again until ``stop`` is set. What fails is logged once, and leaves what is on disk."""
@@ -87,7 +104,9 @@ class NodesCache:
         }
         if not addresses:
             raise Conflict(str(self._config.cache), f"no Node has {self._config.selector}: what was known is kept")
-        nodes = Nodes(addresses, time.time())
+        at_work = {node.metadata.name: words for node in found.items if (words := _at_work(node)) is not None}
+        nodes = Nodes(addresses, time.time(), at_work)
+        self._seen = nodes
         with self._lock:
             self._write(nodes)
         return nodes
@@ -101,7 +120,18 @@ class NodesCache:
             raise LocalDisk(str(path), "the Nodes were never seen, so that no host is known") from error
         except (OSError, ValidationError) as error:
             raise LocalDisk(str(path), f"the Nodes that were seen cannot be read: {error}") from error
-        return Nodes(kept.nodes, kept.seen_at)
+        return Nodes(kept.nodes, kept.seen_at, kept.at_work)
+
+    def at_work(self) -> Mapping[str, str]:
+        """The Nodes that somebody works on, as they were seen last: by name, how it shows. None if they never were."""
+        if self._seen is None:
+            with suppress(LocalDisk):
+                self._seen = self.read()
+        if self._seen is None:
+            return {}
+        age = time.time() - self._seen.seen_at
+        late = f", as it was seen {duration(age)} ago" if age > LATE * self._config.refresh else ""
+        return {name: how + late for name, how in self._seen.at_work.items()}
 
     def address(self, host: str) -> str:
         """The InternalIP of the Node that is called so, or has this address.
@@ -123,7 +153,7 @@ class NodesCache:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with fresh.open("w") as file:
-                json.dump({"seen_at": nodes.seen_at, "nodes": nodes.addresses}, file)
+                json.dump({"seen_at": nodes.seen_at, "nodes": nodes.addresses, "at_work": nodes.at_work}, file)
                 file.flush()
                 os.fsync(file.fileno())
             fresh.replace(path)
@@ -131,3 +161,10 @@ class NodesCache:
             with suppress(OSError):
                 fresh.unlink()
             raise LocalDisk(str(path), f"the Nodes cannot be kept: {error}") from error
+
+
+def _at_work(node: _Node) -> str | None:
+    said = node.metadata.annotations.get(AT_WORK)
+    if said is not None:
+        return None if said.strip().lower() in {"no", "false"} else f"is annotated {AT_WORK}={said!r}"
+    return "is cordoned" if node.spec.unschedulable else None
