@@ -124,7 +124,10 @@ class Apiservers:
         Raises:
             ClientError: no exporter answers.
         """
-        members = self.members(name)
+        with concurrent.futures.ThreadPoolExecutor(max_workers=1) as pool:
+            asked = pool.submit(self._unready, name)
+            members = self.members(name)
+            unready = asked.result()
         evidence = self.evidence()
         return ControlPlane(
             target=name,
@@ -134,7 +137,22 @@ class Apiservers:
             members=members,
             process=process,
             connections=connections,
+            unready=unready,
         )
+
+    def _unready(self, target: str) -> Mapping[str, str]:
+        """The others that do not say that they are ready, and why; asked side by side."""
+        others = [name for name in self.names if name != target]
+        with concurrent.futures.ThreadPoolExecutor(max_workers=max(1, len(others))) as pool:
+            problems = pool.map(self._not_ready, others)
+            return {name: problem for name, problem in zip(others, problems, strict=True) if problem is not None}
+
+    def _not_ready(self, name: str) -> str | None:
+        try:
+            self.ready(name)
+        except ClientError as error:
+            return error.message
+        return None
 
     def members(self, name: str) -> tuple[MemberReads, ...]:
         """Every etcd member, asked directly."""

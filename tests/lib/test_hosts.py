@@ -160,6 +160,15 @@ def test_a_host_that_the_inventory_does_not_have(tmp_path: Path, sshd: Sshd, api
     assert error.message == "the inventory has no host of that name: nothing was done"
 
 
+def test_a_name_that_means_several_hosts(tmp_path: Path, apiserver: Apiserver) -> None:
+    """Such as that of a group: what is meant for one is done on none."""
+    inventory = tmp_path / "inventory.ini"
+    inventory.write_text(f"[{HOST}]\na ansible_connection=local\nb ansible_connection=local\n")
+    hosts = Hosts(HostsConfig(inventory=inventory, become=False, python=sys.executable))
+    with pytest.raises(Conflict, match=r"the inventory has several hosts by that name \(a, b\): nothing was done"):
+        hosts.look(apiserver)
+
+
 def test_an_end_that_does_not_come_leaves_the_outcome_unknown(tmp_path: Path, apiserver: Apiserver) -> None:
     hosts = Hosts(HostsConfig(local=True, become=False, timeout=5.0))
     process = hosts.look(apiserver)
@@ -312,6 +321,18 @@ def test_a_way_that_breaks_off_is_no_host_that_was_not_reached(
     error = unreachable("cp-1", {"msg": words}, acts=acts)
     assert type(error) is kind
     assert ("unknown what took effect" in error.message) is (acts and kind is Timeout)
+
+
+def test_what_fails_after_something_was_done_does_not_say_that_nothing_was() -> None:
+    refused = {"msg": "ssh: connect to host 10.0.0.1 port 22: Connection refused"}
+    error = unreachable("cp-1", refused, acts=True, acted=["End it"])
+    assert isinstance(error, Timeout)
+    assert "broke off after 'End it' had been done; it is unknown what took effect" in error.message
+    sudo = failed("cp-1", "Start it", {"msg": "Missing sudo password"}, acted=["End it", "End it for good"])
+    assert isinstance(sudo, BadResponse)
+    assert sudo.message == (
+        "task 'Start it' failed after 'End it' and 'End it for good' had been done: Missing sudo password"
+    )
 
 
 def test_a_host_without_python() -> None:

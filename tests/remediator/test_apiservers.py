@@ -12,7 +12,7 @@ from ballast_remediator.apiservers import Apiservers
 from ballast_remediator.config import ClusterConfig
 from ballast_remediator.contract import NotConfigured
 from kube_ballast.analysis.control_plane import MemberReads
-from kube_ballast.clients.errors import BadResponse, ClientError
+from kube_ballast.clients.errors import BadResponse, ClientError, Unavailable
 from tests.lib.fakes import RawServer, http
 from tests.remediator.guards import planes
 from tests.remediator.guards.planes import ENDPOINTS
@@ -32,14 +32,20 @@ def exporter(**verdicts: str) -> Iterator[str]:
 
 
 class Told(Apiservers):
-    """Whose etcd answers."""
+    """Whose etcd answers, and whose apiservers are ready but those that are ``unready``."""
+
+    unready: frozenset[str] = frozenset()
+
+    def ready(self, name: str) -> None:
+        if name in self.unready:
+            raise Unavailable(name, "connection refused")
 
     def members(self, name: str) -> tuple[MemberReads, ...]:
         self.instance(name)
         return planes.members()
 
 
-def apiservers(*exporters: str) -> Apiservers:
+def apiservers(*exporters: str) -> Told:
     content = config().model_copy(update={"exporters": _http(*exporters)})
     return Told("here", content, ())
 
@@ -71,6 +77,13 @@ def test_one_that_does_not_answer_is_named_and_the_other_believed() -> None:
     with exporter(a="channel_stalled") as first:
         state = apiservers(first, GONE).state(SICK)
     assert (state.verdict(SICK), state.verdict(WELL), state.silent) == ("channel_stalled", None, (GONE,))
+
+
+def test_the_others_are_asked_whether_they_are_ready() -> None:
+    with exporter(a="channel_stalled", b="ok", c="ok") as first:
+        asked = apiservers(first)
+        asked.unready = frozenset({SICK, OTHER})
+        assert asked.state(SICK).unready == {OTHER: "connection refused"}
 
 
 def test_nobody_answers() -> None:

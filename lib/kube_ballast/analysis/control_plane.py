@@ -1,7 +1,7 @@
 """What is known of a cluster's apiservers, their etcd and one apiserver's process, and what follows from it. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kube_ballast.clients.exporter import Finding
 
@@ -43,6 +43,8 @@ class ControlPlane:
     host_passing: bool = False
     """The host may well answer in a minute."""
     cannot_cut: str | None = None
+    unready: Mapping[str, str] = field(default_factory=dict)
+    """The apiservers besides the target that did not say on /readyz that they are ready, and why."""
 
     def others(self, verdict: str) -> tuple[str, ...]:
         """The apiservers besides the target of which everybody says that, and somebody does."""

@@ -33,6 +33,19 @@ def test_none_is_seen_to_be_well(verdicts: dict[str, str], words: str) -> None:
     assert said.reason == f"no other apiserver is seen to be ok {words}"
 
 
+def test_who_is_well_by_evidence_alone_does_not_count() -> None:
+    """An exporter may be wrong; its own word is asked for as well."""
+    unready = {WELL: "connection refused", OTHER: "503: [-]etcd failed"}
+    said = another_apiserver_is_ok(plane(unready=unready))
+    assert (said.verdict, said.passing) == (Verdict.REFUSE, True)
+    assert said.reason == (
+        f"no other apiserver is seen to be ok ({WELL}: ok, but it does not say that it is ready: connection refused, "
+        f"{OTHER}: ok, but it does not say that it is ready: 503: [-]etcd failed)"
+    )
+    one = another_apiserver_is_ok(plane(unready={WELL: "connection refused"}))
+    assert (one.verdict, one.reason) == (Verdict.ALLOW, f"ok: {OTHER}")
+
+
 def test_the_only_apiserver_there_is() -> None:
     said = another_apiserver_is_ok(plane(names=(SICK,)))
     assert (said.verdict, said.passing) == (Verdict.REFUSE, False)

@@ -108,8 +108,7 @@ class Given(Apiservers):
         return self.etcd
 
     def ready(self, name: str) -> None:
-        del name
-        if self.not_ready is not None:
+        if name == SICK and self.not_ready is not None:
             raise self.not_ready
 
     def load(self, name: str) -> Load:

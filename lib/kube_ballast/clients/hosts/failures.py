@@ -1,6 +1,6 @@
 """What Ansible, ssh and sudo say when it goes wrong, as `kube_ballast.clients.errors`, one clear message each."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from kube_ballast.clients.errors import BadResponse, ClientError, Conflict, Denied, Timeout, Unavailable
@@ -34,13 +34,20 @@ _SUDO: Final = (
     "sudo: not found",
     "sudo: command not found",
 )
+_SEVERAL: Final = "the inventory has several hosts"
+"""As the playbooks say it."""
 _TEXT: Final = 400
 
 
-def unreachable(host: str, result: Mapping[str, Any], *, acts: bool) -> ClientError:
-    """Why the host did not answer. A way that breaks off after it was there says nothing of what was done."""
+def unreachable(host: str, result: Mapping[str, Any], *, acts: bool, acted: Sequence[str] = ()) -> ClientError:
+    """Why the host did not answer. A way that breaks off after it was there says nothing of what was done.
+
+    ``acted`` are the tasks that had changed something before.
+    """
     words = _words(result)
     told = words.lower()
+    if acted:
+        return Timeout(host, f"the way to the host broke off {_after(acted)}; it is unknown what took effect ({words})")
     if any(each in told for each in _KEY):
         return Denied(host, f"its ssh host key is not the one in known_hosts_file: nothing was done ({words})")
     if any(each in told for each in _WHO):
@@ -51,15 +58,23 @@ def unreachable(host: str, result: Mapping[str, Any], *, acts: bool) -> ClientEr
     return Timeout(host, f"the way to the host broke off; {unknown} ({words})")
 
 
-def failed(host: str, task: str, result: Mapping[str, Any]) -> ClientError:
-    """Why a task did not do what it should."""
+def failed(host: str, task: str, result: Mapping[str, Any], *, acted: Sequence[str] = ()) -> ClientError:
+    """Why a task did not do what it should; ``acted`` as for `unreachable`."""
     words = _words(result)
     told = words.lower()
+    if acted:
+        return BadResponse(host, f"task {task!r} failed {_after(acted)}: {words}")
+    if told.startswith(_SEVERAL):
+        return Conflict(host, words)
     if any(each in told for each in _SUDO):
         return Denied(host, f"sudo does not make us root there: nothing was done ({words})")
     if "interpreter" in told and ("not found" in told or "no such file" in told):
         return Conflict(host, f"there is no Python on the host that Ansible could use: nothing was done ({words})")
     return BadResponse(host, f"task {task!r} failed: {words}")
+
+
+def _after(acted: Sequence[str]) -> str:
+    return f"after {' and '.join(map(repr, acted))} had been done"
 
 
 def _words(result: Mapping[str, Any]) -> str:

@@ -70,8 +70,8 @@ def run(play: Play, folder: Path, inventory: Path, environment: Mapping[str, str
         Timeout: it did not end in time, or the way to the host broke off. Unless in check mode, it is unknown what
             took effect.
         Denied: ssh's or sudo's answer is no.
-        Conflict: the inventory has no such host.
-        BadResponse: a task failed otherwise; its words are told.
+        Conflict: the inventory has no such host, or several.
+        BadResponse: a task failed otherwise, or after another had acted; its words are told.
     """
     if find_spec("ansible_runner") is None or find_spec("ansible") is None:
         raise Unavailable(play.host, "Ansible is not installed here: nothing was done. Install kube-ballast[hosts]")
@@ -136,10 +136,11 @@ def _outcome(play: Play, folder: Path) -> Outcome:
     results: dict[str, Mapping[str, Any]] = {}
     for event in _events(play, artifacts):
         result = event.event_data.res
+        acted = [] if play.check else [name for name, each in results.items() if each.get("changed")]
         if event.event == "runner_on_unreachable":
-            raise unreachable(play.host, result, acts=not play.check)
+            raise unreachable(play.host, result, acts=not play.check, acted=acted)
         if event.event == "runner_on_failed":
-            raise failed(play.host, event.event_data.task, result)
+            raise failed(play.host, event.event_data.task, result, acted=acted)
         if event.event == "runner_on_ok":
             results[event.event_data.task] = result
     if status == "successful" and results:
