@@ -16,7 +16,7 @@ The smallest one that runs::
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
 from pydantic import ByteSize, Field, FilePath, field_validator, model_validator
 
@@ -77,6 +77,11 @@ class SnapshotsConfig(Model):
     keep: int = Field(default=3, ge=1)
 
 
+RESTART_SECONDS: Final = 15.0
+"""For all of a restart by systemd or the container runtime but the wait between SIGTERM and SIGKILL: some connections,
+one after the other."""
+
+
 class ClusterConfig(Model):
     """How one Kubernetes cluster is reached. More than one etcd only where events have their own.
 
@@ -104,6 +109,19 @@ class ClusterConfig(Model):
         for one in () if self.apiservers is None else self.apiservers.instances:
             if strange := sorted({*one.etcd} - known):
                 raise ValueError(f"{one.name} uses {', '.join(strange)}, which is no member's endpoint under etcd")
+        return self
+
+    @model_validator(mode="after")
+    def _a_restart_has_time(self) -> Self:
+        """Whoever gives up between SIGTERM and SIGKILL leaves an apiserver that neither serves nor ends."""
+        for one in () if self.apiservers is None else self.apiservers.instances:
+            if self.hosts is None or one.restart is None or one.restart.command is not None:
+                continue
+            if self.hosts.timeout < one.restart.grace + RESTART_SECONDS:
+                raise ValueError(
+                    f"hosts.timeout is {self.hosts.timeout:g} s, and a restart of {one.name} takes up to its grace of "
+                    f"{one.restart.grace} s and {RESTART_SECONDS:g} s more"
+                )
         return self
 
     @field_validator("etcd")

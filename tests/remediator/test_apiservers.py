@@ -120,6 +120,18 @@ def test_what_is_no_apiserver(instance: dict[str, Any], words: str) -> None:
         ClusterConfig.model_validate({**_SMALL, "apiservers": {"instances": [instance]}})
 
 
+def test_a_restart_that_would_be_given_up_in_the_middle() -> None:
+    one = {"url": "https://10.0.0.1:6443", "restart": {"unit": "kube-apiserver.service", "grace": 20}}
+
+    def configured(timeout: str) -> ClusterConfig:
+        hosts = {"local": True, "timeout": timeout}
+        return ClusterConfig.model_validate({**_SMALL, "apiservers": {"instances": [one]}, "hosts": hosts})
+
+    with pytest.raises(ValidationError, match=r"hosts.timeout is 30 s, and a restart of 10\.0\.0\.1:6443 takes up to"):
+        configured("30s")
+    assert configured("35s").apiservers is not None
+
+
 def test_an_apiserver_with_a_name_says_where_it_listens() -> None:
     named = {"url": "https://api.example:6443", "listens": "10.0.0.1:6443"}
     made = ClusterConfig.model_validate({**_SMALL, "apiservers": {"instances": [named]}})

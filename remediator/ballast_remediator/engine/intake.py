@@ -30,7 +30,7 @@ HEARTBEAT: Final = "Watchdog"
 MANY: Final = 32
 """Notifications in one look from which on there is a flood of them."""
 PORTION: Final = 16
-"""Findings per commit at most: while one is written, every notification that arrives waits for its 202."""
+"""Findings per commit at most: while one is written, on SQLite every notification that arrives waits for its 202."""
 
 log = structlog.get_logger()
 

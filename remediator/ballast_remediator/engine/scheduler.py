@@ -38,7 +38,10 @@ FURTHEST: Final = 60.0
 AT_ONCE: Final = 64
 """Runs that are taken in hand in one look at most, those that are due longest first."""
 ENOUGH: Final = 64
-"""Runs in hand with which others are looked for only once a tick: more of them wait, for locks and in memory."""
+"""Runs in hand with which others are looked for only once a tick, and with so many that do not execute, not at all:
+more of them would only wait, in memory."""
+MOST: Final = 256
+"""Runs that execute here with which no other one is claimed."""
 PLANNERS: Final = 4
 """Threads that plan and claim."""
 LEAVE_SECONDS: Final = 1.0
@@ -71,7 +74,8 @@ class Engine:
         self._policies = policies
         self._stopping = threading.Event()
         self._due = threading.Event()
-        self._busy: set[str] = set()
+        self._busy: dict[str, bool] = {}
+        """Runs in hand, and whether they execute."""
         self._busy_lock = threading.Lock()
         self._working: set[Future[None]] = set()
         self._intake = Intake(
@@ -215,14 +219,18 @@ class Engine:
         else:
             self._intake.forget()
         with self._busy_lock:
-            in_hand = frozenset(self._busy)
-        if len(in_hand) >= ENOUGH and time.monotonic() - self._took_at < TICK:
+            in_hand = dict(self._busy)
+        executing = sum(in_hand.values())
+        just_now = time.monotonic() - self._took_at < TICK
+        if len(in_hand) - executing >= ENOUGH or (len(in_hand) >= ENOUGH and just_now):
             return
         self._took_at = time.monotonic()
         found = self._store.read(reading.due, replica=replica, furthest=FURTHEST, limit=AT_ONCE, in_hand=in_hand)
         free = [run.id for run in found if run.owner is None]
         taken = self._store.write(replicas.take, free, replica) if free else frozenset()
         for run in found:
+            if run.state is RunState.QUEUED and executing >= MOST:
+                continue  # it would hold its locks and do nothing
             if run.owner == replica or run.id in taken:
                 self._move(run.id, run.state, replica)
 
@@ -234,7 +242,7 @@ class Engine:
         with self._busy_lock:
             if run_id in self._busy:
                 return
-            self._busy.add(run_id)
+            self._busy[run_id] = state in EXECUTING
         pool = self._running if state in EXECUTING else self._planning
         self._submit(pool, run_id, lambda: self._step(run_id, replica), replica)
 
@@ -259,10 +267,13 @@ class Engine:
                 self._store.write(runs.give_up, run_id, owner=replica, words=words)
         finally:
             if not handed_on:
-                with self._busy_lock:
-                    self._busy.discard(run_id)
+                self._let_go(run_id)
             if moved:
                 self._due.set()
+
+    def _let_go(self, run_id: str) -> None:
+        with self._busy_lock:
+            self._busy.pop(run_id, None)
 
     def _step(self, run_id: str, replica: str | None = None) -> bool:
         """Moves a run on that ``replica`` had taken; whether another thread goes on with it."""
@@ -286,22 +297,33 @@ class Engine:
         """A run that is being claimed, to those that carry runs out: once it is."""
 
         def carry_out() -> bool:
-            claimed = claiming.outcome.result()
-            if not isinstance(claimed, Answer):
-                self._executor.execute(run, claimed, claiming.steps)
+            token = claiming.outcome.result()
+            assert isinstance(token, int)
+            self._executor.execute(run, token, claiming.steps)
             return False
 
         def go_on() -> None:  # in the writer's thread, which must not wait
-            pool = self._running if _is_claimed(claiming.outcome) else self._planning
-            with suppress(RuntimeError):  # this process shuts down: whoever starts next looks at the run
-                self._submit(pool, run.id, carry_out, run.owner)
+            claimed = _claimed(claiming.outcome)
+            if claimed is False:  # it is put off, or looked at again
+                self._let_go(run.id)
+                self._due.set()
+                return
+            with self._busy_lock:
+                self._busy[run.id] = claimed is True
+            try:
+                self._submit(self._running if claimed else self._planning, run.id, carry_out, run.owner)
+            except RuntimeError:
+                if not self._stopping.is_set():
+                    raise
+                # Whoever starts next looks at the run.
 
         claiming.outcome.on_end(go_on)
         return True
 
 
-def _is_claimed(ended: Submitted[int | Answer]) -> bool:
+def _claimed(ended: Submitted[int | Answer]) -> bool | None:
+    """None for an error: it is raised, and told, where the run goes on."""
     try:
         return not isinstance(ended.result(), Answer)
-    except Exception:  # noqa: BLE001 - it is raised, and told, where the run goes on
-        return False
+    except Exception:  # noqa: BLE001
+        return None

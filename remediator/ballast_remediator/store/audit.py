@@ -27,7 +27,10 @@ def append(
     run_id: str | None = None,
     data: Mapping[str, Any] | None = None,
 ) -> None:
-    """Adds one entry in the caller's transaction. Those that write take turns, so the chain cannot fork."""
+    """Adds one entry in the caller's transaction.
+
+    Those that write take turns, so the chain cannot fork: nothing that is written aside (`Store.submit`) may add one.
+    """
     remembered = memory.of(connection)  # one transaction adds many
     previous: Head = remembered.get(_KEY) or head(connection)
     content: dict[str, Any] = {

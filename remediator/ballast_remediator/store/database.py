@@ -143,15 +143,19 @@ class Store:
 
     def try_to_write(self) -> None:
         """Writes what says nothing, so that `problem` tells what is so now. Raises `StoreUnavailable`."""
-        for writer in {self._writer, self._aside}:
-            with self._timed():
-                writer.write(_say_nothing, timeout=WRITE_TIMEOUT)
+        self.write(_say_nothing)
+        if self._aside is not self._writer:
+            # Without a lock that a turn may hold.
+            self._aside.write(lambda connection: connection.exec_driver_sql(_NO_ROW), timeout=WRITE_TIMEOUT)
 
     def close(self, *, within: float = WRITE_TIMEOUT) -> None:
         """Commits what waits, for ``within`` seconds at most, then lets go of the database."""
         give_up = time.monotonic() + within
-        for writer in (self._aside, self._writer):
-            writer.close(max(0.0, give_up - time.monotonic()))
+        writers = (self._aside, self._writer)
+        for writer in writers:
+            writer.end()
+        for writer in writers:
+            writer.join(max(0.0, give_up - time.monotonic()))
         self._backend.close()
 
     def __enter__(self) -> Self:
@@ -165,6 +169,9 @@ def _asked(engine: Engine, operation: Callable[[Connection], R]) -> R:
     with engine.connect() as connection:
         memory.begin(connection)
         return operation(connection)
+
+
+_NO_ROW: Final = "DELETE FROM notifications WHERE id IS NULL"
 
 
 def _say_nothing(connection: Connection) -> None:

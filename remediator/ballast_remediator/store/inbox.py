@@ -225,7 +225,7 @@ class _Filing:
 
     def _about(self, run: _Open, alert: Mapping[str, Any]) -> None:
         if run.alert != alert:
-            memory.later(self._connection, _ABOUT, {"run_id_": run.id, "alert": alert})
+            self._connection.execute(_ABOUT, {"run_id_": run.id, "alert": alert})
             run.alert = alert
 
     def _open(self, finding: Finding, target: Target) -> None:

@@ -1,6 +1,7 @@
 """`contract.Ledger` on the tables, and the claim that asks it: one transaction."""
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -124,6 +125,9 @@ class _Known:
     quarantined: Mapping[tuple[str, str], str | None] = field(default_factory=dict)
     last: dict[Target, Action | None] = field(default_factory=dict)
     begun: dict[tuple[str, str, float], int] = field(default_factory=dict)
+    """By cluster, runbook and since when, before any of these claims."""
+    claimed: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """By cluster and runbook."""
 
 
 class SqlLedger:
@@ -167,12 +171,12 @@ class SqlLedger:
         return self._host.nodes_at_work.get(cluster, {})
 
     def begun(self, cluster: str, runbook: str, since: float) -> int:
+        # Nothing may be settled between two guards: they have to judge one state.
         begun, which = self._known.begun, (cluster, runbook, since)
         if which not in begun:
-            memory.settle(self._connection)  # what was claimed before in this transaction counts
             values = dict(zip(("cluster_", "runbook_", "since"), which, strict=True))
             begun[which] = int(self._connection.execute(_BEGUN, values).scalar_one())
-        return begun[which]
+        return begun[which] + self._known.claimed[cluster, runbook]
 
     def last_action(self, target: Target) -> Action | None:
         if target in self._known.last:
@@ -225,9 +229,7 @@ def _take(connection: Connection, request: ClaimRequest, known: _Known) -> None:
         memory.later(connection, _TAKE, {"name": lock, "run_id": request.run_id, "taken_at": known.now})
     target = request.target
     known.last[target] = Action(request.run_id, f"({target.runbook}) is {RunState.RUNNING}", None)
-    for cluster, runbook, since in known.begun:
-        if (cluster, runbook) == (target.cluster, target.runbook):
-            known.begun[cluster, runbook, since] += 1
+    known.claimed[target.cluster, target.runbook] += 1
 
 
 def _held(connection: Connection, request: ClaimRequest) -> str | None:
@@ -303,6 +305,7 @@ def _claim(connection: Connection, claim: Claim, run: Row[*tuple[Any, ...]] | No
     begin(
         connection,
         run.id,
+        before=int(run.token),
         words=claim.plan.summary,
         data={"plan_hash": request.plan_hash, "token": token, "locks": [*request.locks, *request.domains]},
         plan=content,

@@ -83,11 +83,13 @@ def transition(
     append(connection, run_id=run_id, event=to, actor=actor, words=words, data=data)
 
 
-def begin(connection: Connection, /, run_id: str, *, words: str, data: Mapping[str, Any], **changes: object) -> None:
-    """`transition` of a run whose steps begin. Raises `NotPossible` when it is settled."""
+def begin(
+    connection: Connection, /, run_id: str, *, before: int, words: str, data: Mapping[str, Any], **changes: object
+) -> None:
+    """`transition` of a run whose steps begin, if its token is still ``before``. Raises as `advance` does."""
     to = RunState.RUNNING
-    values = {**_moved(connection, to, words), **changes, "run_id_": run_id}
-    memory.later(connection, _MOVE[to], values, missed=lambda: _impossible(connection, run_id, to))
+    values = {**_moved(connection, to, words), **changes, "run_id_": run_id, "token_": before}
+    memory.later(connection, _MOVE_OWN[to], values, missed=lambda: _missed(connection, run_id, before, to))
     append(connection, run_id=run_id, event=to, actor=ENGINE, words=words, data=data)
 
 
@@ -322,16 +324,16 @@ def note(connection: Connection, run_id: str, token: int, words: str) -> None:
 
 def advance(connection: Connection, run_id: str, token: int, to: RunState, words: str) -> None:
     """`transition` for the owner of a run that executes. Raises `Fenced`, or `NotPossible`, when it is settled."""
-
-    def missed() -> Exception:
-        if connection.execute(_TOKEN, {"run_id_": run_id}).scalar() != token:
-            return _taken_over(run_id)
-        return _impossible(connection, run_id, to)
-
-    values = _moved(connection, to, words)
-    memory.later(connection, _MOVE_OWN[to], {**values, "run_id_": run_id, "token_": token}, missed=missed)
+    values = {**_moved(connection, to, words), "run_id_": run_id, "token_": token}
+    memory.later(connection, _MOVE_OWN[to], values, missed=lambda: _missed(connection, run_id, token, to))
     _leave(connection, run_id, to)
     append(connection, run_id=run_id, event=to, actor=ENGINE, words=words)
+
+
+def _missed(connection: Connection, run_id: str, token: int, to: RunState) -> Exception:
+    if connection.execute(_TOKEN, {"run_id_": run_id}).scalar() != token:
+        return _taken_over(run_id)
+    return _impossible(connection, run_id, to)
 
 
 def free_locks(connection: Connection, run_id: str) -> None:

@@ -5,7 +5,8 @@ starves some of them (p99 above a second at 32 clients); behind one thread, as m
 into one transaction. One that fails takes no other with it: the group is then done again without it.
 
 On PostgreSQL the answer to a commit may get lost with the connection. Then the server is asked whether it committed,
-until it tells: nobody is told of a failure that was none.
+until it tells: nobody is told of a failure that was none. Where there is no ticket to ask by (`backend.Writable`), it
+counts as failed.
 """
 
 import queue
@@ -171,10 +172,13 @@ class Writer:
         """Why the last write failed, or does not end; None once another one was committed."""
         return self._problem
 
-    def close(self, within: float) -> None:
-        """Commits what waits and ends the thread; waits for that for ``within`` seconds at most."""
+    def end(self) -> None:
+        """Takes nothing more; commits what waits, and ends its thread."""
         self._closed.set()
         self._queue.put(None)
+
+    def join(self, within: float) -> None:
+        """Waits for that for ``within`` seconds at most."""
         self._thread.join(within)
 
     def _run(self) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from ballast_remediator.contract import Answer, ClaimRequest, Done, RunState, Verdict
+from ballast_remediator.chain import Break, Chain
+from ballast_remediator.contract import Answer, ClaimRequest, Done, RunState, Succession, Verdict
 from ballast_remediator.engine.judging import LEDGER_GUARDS, LOCK_GUARDS
-from ballast_remediator.store import decisions, ledger, reading, runs
+from ballast_remediator.store import decisions, ledger, reading, runs, verifying
 from ballast_remediator.store.database import Store
 from ballast_remediator.store.ledger import Host
 from ballast_remediator.store.outbox import Wanted
@@ -255,6 +256,52 @@ def test_who_was_fenced_spoils_the_commit_of_nobody_else(store: Store) -> None:
     assert [again(store, run).state for run in (mine, lost, other)] == [S.VERIFYING, S.RUNNING, S.VERIFYING]
     assert [step_of(store, run.id).done_at is not None for run in (mine, lost, other)] == [True, False, True]
     assert events(store, lost)[-1] == "taken_over"
+
+
+def test_what_is_in_hand_hides_no_other(store: Store) -> None:
+    """However many go on for long, and however little is asked for."""
+    several = [queued(store).id for _ in range(3)]
+
+    def due(*in_hand: str) -> list[str]:
+        return [
+            run.id for run in store.read(reading.due, replica=None, furthest=60.0, limit=1, in_hand=frozenset(in_hand))
+        ]
+
+    assert [due(), due(several[0]), due(*several[:2]), due(*several)] == [several[:1], several[1:2], several[2:], []]
+
+
+def test_a_claim_behind_the_writes_of_who_was_fenced_begins(store: Store) -> None:
+    """Whatever has to be done again alone: nobody's write is lost, and the audit's chain holds."""
+    lost, mine, waiting = (queued(store) for _ in range(3))
+    stale, token = (claim_alone(store, run) for run in (lost, mine))
+    store.write(runs.take_over, lost.id)
+    step = step_of(store, mine.id)
+    fenced, written, begun = together(
+        store,
+        lambda: store.write(runs.checkpoint, lost.id, stale, step_of(store, lost.id), Done("did a")),
+        lambda: store.write(runs.checkpoint, mine.id, token, step, Done("did a")),
+        lambda: store.write_together(ledger.claim, ledger.Claim(request(waiting), PLAN, ALL, Host())),
+    )
+    assert (type(fenced), written, type(begun)) == (runs.Fenced, None, int)
+    assert step_of(store, mine.id).done_at is not None
+    page = store.read(verifying.page, after=0, limit=10**6)
+    assert [one for one in Chain().follow([page]) if isinstance(one, Break)] == []
+
+
+def test_who_ends_in_the_same_commit_leaves_no_gap_to_begin_in(store: Store) -> None:
+    """All guards of a claim judge one state: the lock of who goes on is held, or its rest has to pass."""
+    first, second = queued(store), queued(store)
+    token = claim(store, first)
+    store.write(runs.advance, first.id, token, S.VERIFYING, "looking")
+    after = replace(request(second), succession=Succession(after=(first.target,), rest=3600.0))
+    ended, said = together(
+        store,
+        lambda: store.write(runs.advance, first.id, token, S.SUCCEEDED, "all is well"),
+        lambda: store.write_together(ledger.claim, ledger.Claim(after, PLAN, ALL, Host())),
+    )
+    assert ended is None
+    assert isinstance(said, Answer)
+    assert said.guard == "lock_is_free"
 
 
 def test_runs_that_go_on_at_the_same_time_share_their_statements(store: Store) -> None:

@@ -109,7 +109,8 @@ def test_the_same_payload_twice_at_the_same_moment_is_kept_twice(app: Flask, sto
 def test_a_store_that_is_down_is_a_503_so_that_alertmanager_tries_again(
     as_role: AsRole, store: Store, engine: RecordingEngine, body: bytes
 ) -> None:
-    store._writer.close(10.0)
+    store._writer.end()
+    store._writer.join(10.0)
     answer = as_role("ingest").post(INGEST, data=body)
     assert answer.status_code == 503
     assert answer.headers["Retry-After"] == "5"

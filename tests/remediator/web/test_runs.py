@@ -152,7 +152,8 @@ def test_there_may_be_no_such_run(as_role: AsRole, action: str) -> None:
 
 
 def test_reading_without_a_store_is_a_503(as_role: AsRole, store: Store, run_id: str) -> None:
-    store._writer.close(10.0)
+    store._writer.end()
+    store._writer.join(10.0)
     answer = as_role("approver").post(f"/api/v1/runs/{run_id}/reject", json={"reason": "x"})
     assert (answer.status_code, "Retry-After" in answer.headers) == (503, True)
 

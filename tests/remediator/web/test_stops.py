@@ -117,7 +117,8 @@ def test_the_kill_switch_file_is_told(as_role: AsRole, engine: RecordingEngine) 
 
 
 def test_without_a_store_a_stop_is_not_said_to_be_set(as_role: AsRole, store: Store) -> None:
-    store._writer.close(10.0)
+    store._writer.end()
+    store._writer.join(10.0)
     answer = as_role("approver").post(STOPS, json=KILL)
     assert (answer.status_code, "Retry-After" in answer.headers) == (503, True)
 

@@ -106,8 +106,8 @@ class NodesCache:
             raise Conflict(str(self._config.cache), f"no Node has {self._config.selector}: what was known is kept")
         at_work = {node.metadata.name: words for node in found.items if (words := _at_work(node)) is not None}
         nodes = Nodes(addresses, time.time(), at_work)
-        self._seen = nodes
         with self._lock:
+            self._seen = nodes
             self._write(nodes)
         return nodes
 
@@ -124,14 +124,16 @@ class NodesCache:
 
     def at_work(self) -> Mapping[str, str]:
         """The Nodes that somebody works on, as they were seen last: by name, how it shows. None if they never were."""
-        if self._seen is None:
-            with suppress(LocalDisk):
-                self._seen = self.read()
-        if self._seen is None:
+        with self._lock:
+            if self._seen is None:
+                with suppress(LocalDisk):
+                    self._seen = self.read()
+            seen = self._seen
+        if seen is None:
             return {}
-        age = time.time() - self._seen.seen_at
+        age = time.time() - seen.seen_at
         late = f", as it was seen {duration(age)} ago" if age > LATE * self._config.refresh else ""
-        return {name: how + late for name, how in self._seen.at_work.items()}
+        return {name: how + late for name, how in seen.at_work.items()}
 
     def address(self, host: str) -> str:
         """The InternalIP of the Node that is called so, or has this address.
