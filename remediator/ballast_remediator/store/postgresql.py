@@ -9,6 +9,7 @@ the ledger holds until the claim is committed, and the audit's chain cannot fork
 import itertools
 import re
 import secrets
+import time
 from collections.abc import Callable, Generator
 from typing import Any, Final, TypeVar
 
@@ -37,6 +38,7 @@ IDLE_IN_TRANSACTION: Final = 2
 """Seconds after which the server ends a session that began to write and sends nothing more."""
 CONNECTIONS: Final = 16
 """That read, at most."""
+CLOCK_SECONDS: Final = 1.0
 WRITING: Final = 0x62616C6C
 MIGRATING: Final = 0x62616C6D
 """Keys of the advisory locks; the database is Ballast's own."""
@@ -95,9 +97,16 @@ class _Aside:
     def __init__(self, engine: Engine, undoing: Engine) -> None:
         self.engine = engine
         self.undoing = undoing
+        self._asked_at = float("-inf")
+        self._ahead = 0.0
+        """The server's clock, of the monotonic one."""
 
     def begin_writing(self, connection: Connection) -> None:
-        """It waits for nobody."""
+        """It waits for nobody, and asks what time it is once a second only: a question takes as long as the write."""
+        now = time.monotonic()
+        if now - self._asked_at >= CLOCK_SECONDS:
+            self._ahead, self._asked_at = connection.execute(_NOW).scalar_one() - now, now
+        memory.of(connection)[_NOW_KEY] = now + self._ahead
 
     def committed(self, ticket: str) -> bool:
         raise AssertionError("it has no ticket", ticket)
