@@ -42,10 +42,10 @@ from pkgutil import resolve_name
 from typing import Any, Literal, Protocol, TypeVar, cast
 from urllib.parse import unquote_to_bytes
 
+from granian._granian import RSGIProtocolClosed, RSGIProtocolError
 from granian.constants import HTTPModes, Interfaces, Loops, SSLProtocols
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
-from granian.rsgi import ProtocolClosed, ProtocolError
 from granian.server import Server
 
 from kube_ballast.later import LATER, Later, Teller, end_of
@@ -343,7 +343,7 @@ class _Bridge:
                     body += chunk
                     if len(body) > limit:
                         raise too_large
-        except (ProtocolClosed, ProtocolError) as error:  # who sent it is gone
+        except (RSGIProtocolClosed, RSGIProtocolError) as error:  # who sent it is gone
             raise _Refused(HTTPStatus.BAD_REQUEST, "the body ended before its end") from error
         except TimeoutError:
             reason = f"the body did not arrive within {self._limits.body_seconds:g} s"
