@@ -83,7 +83,7 @@ def test_who_works_on_a_node_is_seen_and_remembered(tmp_path: Path) -> None:
         seen.refresh()
     file = tmp_path / "state/nodes.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "seen_at": time.time() - 7200.0}))
-    assert cache(tmp_path, apiserver.url).at_work()["cp-2"] == "is cordoned, as it was seen 2 h ago"
+    assert cache(tmp_path, apiserver.url).at_work()["cp-2"] == "is cordoned, as it was seen 120 min ago"
 
 
 def test_a_list_that_is_empty_replaces_nothing(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ import msgspec
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from kube_ballast.analysis.words import duration
 from kube_ballast.clients.errors import ClientError, Conflict, LocalDisk
 from kube_ballast.clients.kubernetes import Collection, Kubernetes, ObjectMeta
 from kube_ballast.config import NodesConfig
@@ -132,7 +131,7 @@ class NodesCache:
         if seen is None:
             return {}
         age = time.time() - seen.seen_at
-        late = f", as it was seen {duration(age)} ago" if age > LATE * self._config.refresh else ""
+        late = f", as it was seen {age / 60:.0f} min ago" if age > LATE * self._config.refresh else ""
         return {name: how + late for name, how in seen.at_work.items()}
 
     def address(self, host: str) -> str:
