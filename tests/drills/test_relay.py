@@ -109,7 +109,8 @@ def test_reset_answers_at_once_that_it_failed_and_the_write_has_happened(path: P
     path.relay.sever()
     wanted = f"{CONFIGMAPS}/relay-{path.written}"
     find = lambda: path.kubernetes.find(wanted, PartialObjectMetadata, timeout=LONG)  # noqa: E731 - tried again
-    assert eventually(find, LONG, retry=ClientError)
+    # Each reset made gRPC wait longer before it dials again.
+    assert eventually(find, 6 * LONG, retry=ClientError)
 
 
 def test_slow_delays_what_comes_in_the_end(path: Path) -> None:
