@@ -194,7 +194,7 @@ def named(chain: Chain) -> Counts:
 
     def ready() -> Counts | None:
         page = Exporter(HttpConfig(url=chain.exporter.url)).read((CLIENTS,), timeout=TIMEOUT)
-        clients = {each.labels["client"] for each in page}
+        clients = {each.labels["client"] for each in page if each.name == CLIENTS}
         return counts(chain) if clients >= {"nodes:get", "nodes:watch"} else None
 
     found = until(ready, WITHIN)
