@@ -46,11 +46,11 @@ _UNDONE: Final = select(func.count()).where(steps.c.run_id == bindparam("run_id_
 """Steps that are not done: what failed with all of them done failed at its verification."""
 
 
+_OTHERS: Final = runs.alias("others")
+
+
 def _on(cluster: Any, target: Any) -> Any:  # noqa: ANN401 - columns, or parameters
     return and_(_OTHERS.c.cluster == cluster, _OTHERS.c.target == target)
-
-
-_OTHERS: Final = runs.alias("others")
 
 
 def _quarantined(cluster: Any, target: Any) -> Any:  # noqa: ANN401
@@ -77,7 +77,7 @@ _OF_LAST: Final = (
     _LAST.c.finished_at,
 )
 _QUARANTINED: Final = _quarantined(bindparam("cluster_"), bindparam("target_"))
-_LAST_ACTION: Final = select(_LAST.c.runbook, *_OF_LAST).where(
+_LAST_ACTION: Final = select(*_OF_LAST).where(
     _LAST.c.id == _last_action(bindparam("cluster_"), bindparam("runbook_"), bindparam("target_")).scalar_subquery()
 )
 # What claims need to know of their runs, for all that share a commit: one question costs little more than for one.
