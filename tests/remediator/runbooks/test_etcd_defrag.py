@@ -40,8 +40,9 @@ from tests.remediator.runbooks.context import Lent
 from tests.remediator.runbooks.interrupted import interrupt
 from tests.waiting import eventually
 
-VALUE = 512 * 1024
-WRITES = 24
+VALUE = 64 * 1024
+"""Small beside a file: each batch writes the last values anew, and members commit their batches at other times."""
+WRITES = 192
 FULL = 8 * MIB
 """A member's file is larger before it is defragmented, and smaller after it."""
 OPEN = {"name": "now", "schedule": "* * * * *", "lasts": "1m"}
