@@ -118,10 +118,12 @@ def _ingest(report: Report, place: _Place) -> None:
         ours, floor, _ = ingest.highest(remediator, bare)
         half = max(1, int(ours / 2))
         latencies = ingest.load("open", remediator, STEADY_SECONDS, half)
+        least = ingest.p99(ingest.load("open", bare, STEADY_SECONDS // 3, half))
     report.shown(f"store_{place.name}_ingest_rate", ours, "notifications/s")
     report.shown(f"store_{place.name}_ingest_rate_floor", floor, "notifications/s")
     report.at_least(f"store_{place.name}_ingest_ratio", ours / floor, "ratio", place.ingest_ratio)
     report.at_most(f"store_{place.name}_ingest_p99_at_half", ingest.p99(latencies), "seconds", 0.025)
+    report.shown(f"store_{place.name}_ingest_p99_floor", least, "seconds")
     report.at_least(f"store_{place.name}_ingest_at_half", len(latencies), "notifications", STEADY_SECONDS * half)
 
 
