@@ -50,6 +50,14 @@ ROWS: tuple[tuple[str, Evidence], ...] = (
     ("reads and writes hang, one member denies us", replace(MUTE, members={**MEMBERS, "c": Member(DENIED, DENIED)})),
     ("reads and writes hang, one resource is not measured", replace(MUTE, reads={"pods": HANGS, "configmaps": None})),
     ("reads and writes hang, a member it uses fails", replace(MUTE, members={**MEMBERS, "c": DEAD})),
+    (
+        "reads and writes hang, a member it uses answers only alone",
+        replace(MUTE, members={**MEMBERS, "c": Member(HANGS, OK)}),
+    ),
+    (
+        "the same for longer",
+        replace(MUTE, members={**MEMBERS, "c": Member(replace(HANGS, failures=4, lately=4), OK)}),
+    ),
     ("some requests fail, a member it uses fails", replace(HEALTHY, canary=SHARE, members={**MEMBERS, "c": DEAD})),
     ("nothing fails through it, a member it uses fails", replace(HEALTHY, members={**MEMBERS, "c": DEAD})),
     ("reads and writes hang, a member it uses defragments", replace(MUTE, members={**MEMBERS, "c": DEFRAGMENTS})),

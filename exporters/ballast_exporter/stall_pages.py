@@ -6,7 +6,7 @@ They also tell which address is no apiserver's own: all pages of one look, at ma
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Final, Protocol
 
@@ -76,16 +76,17 @@ class Pages:
             if page.who.is_an_apiservers:
                 self._looks.setdefault(self._look(page.began), {})[name] = page.who
 
-    def unusable(self, asked: int) -> Mapping[str, str] | None:
+    def unusable(self, asked: Collection[str]) -> Mapping[str, str] | None:
         """The addresses that are no apiserver's own, and why; None while there is nothing new to compare.
 
-        ``asked`` is how many there are: a look is over when all were read, or when the next one begins.
+        ``asked`` are all there are: a look is over when all were read, or when the next one begins. Of two with one
+        process that nothing else tells apart, the first of them is its own, whichever was read first.
         """
         now = self._look(self._clock())
         with self._lock:
-            over = [look for look, pages in self._looks.items() if look < now or len(pages) >= asked]
-            pages = [self._looks.pop(look) for look in sorted(over)]
-        found = [self._identities.unusable(each) for each in pages]
+            over = [look for look, pages in self._looks.items() if look < now or len(pages) >= len(asked)]
+            looks = [self._looks.pop(look) for look in sorted(over)]
+        found = [self._identities.unusable({name: pages[name] for name in asked if name in pages}) for pages in looks]
         return found[-1] if found else None
 
     def progress(self, name: str) -> Progress | None:

@@ -134,7 +134,7 @@ class Probes:
 
     def _sort_out(self) -> None:
         """Probe no address that is a load balancer's, or a second one of an apiserver."""
-        found = self._pages.unusable(len(self._asked))
+        found = self._pages.unusable(self._asked)
         if found is None:
             return
         self._unusable = found

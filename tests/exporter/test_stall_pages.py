@@ -105,20 +105,21 @@ def test_an_address_whose_page_is_anothers_is_no_apiservers_own() -> None:
     now = [0.0]
     pages, one, two = Pages(clock=lambda: now[0]), FakePage(), FakePage()
     two.start += 5
-    pages.read("one", one, 1.0)
+    asked = ("one", "two", "balancer")
     pages.read("balancer", one, 1.0)
-    assert pages.unusable(3) is None, "the look is not over"
+    pages.read("one", one, 1.0)
+    assert pages.unusable(asked) is None, "the look is not over"
     pages.read("two", two, 1.0)
-    unusable = pages.unusable(3)
+    unusable = pages.unusable(asked)
     assert unusable is not None
-    assert set(unusable) == {"balancer"}
-    assert pages.unusable(3) is None, "nothing new"
+    assert set(unusable) == {"balancer"}, "not the one that was read after it, but the one that is listed after it"
+    assert pages.unusable(asked) is None, "nothing new"
 
 
 def test_a_look_ends_without_whoever_does_not_answer() -> None:
     now = [0.0]
     pages, source = Pages(clock=lambda: now[0]), FakePage()
     pages.read("one", source, 1.0)
-    assert pages.unusable(2) is None
+    assert pages.unusable(("one", "two")) is None
     now[0] += EVERY_SECONDS
-    assert pages.unusable(2) == {}
+    assert pages.unusable(("one", "two")) == {}

@@ -26,7 +26,7 @@ class Identities:
         self._balancers: dict[str, str] = {}
 
     def unusable(self, pages: Mapping[str, Tally]) -> dict[str, str]:
-        """The URLs of which nothing may be told, and why, given what was read there now.
+        """The URLs of which nothing may be told, and why, given what was read there now, in the order they are listed.
 
         One that proved to be a load balancer stays one: its counters would be those of different processes in turn.
         """
@@ -35,7 +35,8 @@ class Identities:
             self._remember(url, page)
         why = {url: self._balancers[url] for url in pages if url in self._balancers}
         kept: list[str] = []
-        # Where several have the same process, an address that has always had it is believed to be its own.
+        # Where several have the same process, an address that has always had it is believed to be its own, and else
+        # the one that is listed first.
         for url in sorted((each for each in pages if each not in why), key=lambda each: len(self._seen[each])):
             first = next((each for each in kept if _one_process(each, url, pages, before)), None)
             if first is None:

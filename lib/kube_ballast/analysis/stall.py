@@ -12,6 +12,8 @@ from typing import Final
 
 FAILURES: Final = 2
 """In a row, before anything is named."""
+FAILURES_ALONE: Final = 4
+"""In a row, before a member is named that answers as long as no other has to agree: a late disk may look so twice."""
 LEASES: Final = "leases"
 """The channel that the canary's writes take."""
 HEALTH: Final = "health"
@@ -103,6 +105,18 @@ class Member:
     @property
     def measured(self) -> bool:
         return self.linearizable is not None and self.serializable is not None
+
+    @property
+    def bad(self) -> bool:
+        """Whether it fails a linearizable read, and not only for a moment in which its disk is late."""
+        alone = self.serializable is not None and self.serializable.answer in ANSWERED
+        least = FAILURES_ALONE if alone else FAILURES
+        return self.lost and self.linearizable is not None and self.linearizable.failures >= least
+
+    @property
+    def lost(self) -> bool:
+        """Whether it fails a linearizable read, as it does too where others are missing."""
+        return self.linearizable is not None and self.linearizable.is_(*DEAD)
 
     @property
     def slow(self) -> bool:
@@ -224,9 +238,8 @@ def _all_measured(evidence: Evidence) -> bool:
 
 
 def _bad(evidence: Evidence) -> tuple[str, ...]:
-    """The members that fail a linearizable read."""
-    members = evidence.members.items()
-    return tuple(sorted(name for name, each in members if each.linearizable and each.linearizable.is_(*DEAD)))
+    """The members that fail themselves."""
+    return tuple(sorted(name for name, each in evidence.members.items() if each.bad))
 
 
 def _some_answer(evidence: Evidence) -> bool:
@@ -242,9 +255,8 @@ def _etcd(evidence: Evidence, seen: str) -> Judgement | None:
     members = evidence.members
     if blind := sorted(name for name, each in members.items() if Answer.DENIED in each.answers):
         return _unknown(seen, f"etcd members that do not let us look: {'; '.join(map(_denial(members), blind))}")
-    bad = _bad(evidence)
     # A member that is being defragmented says so itself: that is no loss of a quorum, also where it is the only one.
-    if len(bad) == len(members) and not all(members[name].defragments for name in bad):
+    if all(each.lost for each in members.values()) and not all(each.defragments for each in members.values()):
         return _quorum(evidence, seen)
     return _used(evidence, seen)
 
