@@ -1,7 +1,7 @@
 """Whether what is told of a real apiserver is right, what Ballast asks of it, and what its audit flags cost.
 
-etcd and two apiservers on it: one that sends its audit events to a real exporter, one without audit. kwok's nodes, as
-many as the machine holds below 70 %, renew their Leases through the first one. Another exporter, a process of its own
+etcd and two apiservers on it: one that sends its audit events to a real exporter, one without audit. kwok's nodes renew
+their Leases through the first one, as often as the machine holds below 70 %. Another exporter, a process of its own
 as the documentation has it, reads the first apiserver and probes its way to etcd.
 
 * Shares: kwok and a few clients beside it each ask something that hardly anybody else asks. The apiserver's own
@@ -83,7 +83,8 @@ def run(report: Report) -> None:
         chain = start(stack)
         prepare(chain)
         fleet = stack.kwok(chain.watched, nodes=NODES, fit=True, say=say)
-        report.shown("apiserver_real_nodes", fleet.nodes, "nodes")
+        report.at_least("apiserver_real_nodes", fleet.nodes, "nodes", NODES)
+        report.shown("apiserver_real_renewed_every", fleet.renewed_every, "seconds")
         report.shown("apiserver_real_machine_in_use", fleet.busy, "ratio")
         _shares(report, chain, fleet)
         fleet.process.stop()

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,20 +14,18 @@ import msgspec
 from drills.stack.ground import Ground, clean
 from drills.stack.kubernetes import ADMINS, ControlPlane
 from drills.stack.process import Component, Process, StackError, http_probe, tool
-from kube_ballast.clients.errors import Conflict
 from kube_ballast.clients.kubernetes import Collection, Kubernetes, PartialObjectMetadata
 from kube_ballast.config import KubernetesConfig
 
 T = TypeVar("T")
 END: Final = object()
 
-LEASE_SECONDS = 40
-"""As kubelets have it; they renew it every quarter of that."""
+LEASE_SECONDS, LONGEST_LEASE_SECONDS = 40, 320
+"""As kubelets have it, who renew it every quarter of that; and the longest, on a machine that is too small."""
 STAGES = ("node/fast", "node/heartbeat-with-lease", "pod/fast")
 CONNECTIONS = 16
 CALL_SECONDS = 60.0
 LEASES_WITHIN_SECONDS = 180.0
-SMALLEST, STEP = 1_000, 1_000
 BUSIEST = 0.7
 MEASURED_SECONDS = 10.0
 SETTLES_IN, FALLS_BY = 4, 0.02
@@ -54,10 +51,11 @@ LEASES = Collection("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/lea
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """kwok and its nodes: how many there are, and the share of the machine that was in use with them (0 to 1)."""
+    """kwok and its nodes; each renews its Lease every ``renewed_every`` seconds, which takes ``busy`` of the machine."""
 
     process: Process
     nodes: int
+    renewed_every: float
     busy: float
 
 
@@ -75,41 +73,48 @@ def start_kwok(
         ground: where it runs.
         kubernetes: the cluster.
         nodes: how many.
-        fit: whether to go down to 1,000 as long as more than 70 % of the machine is in use, by whomever.
-        say: is told how many there are.
+        fit: whether they renew half as often, down to every 80 s, as long as more than 70 % of the machine is in use,
+            by whomever.
+        say: is told how many there are, and how often they renew.
 
     Raises:
         StackError: a Lease is not renewed in time.
         ClientError: the apiserver does not take a node.
     """
-    folder, address, program = ground.data("kwok"), ground.address(), tool("kwok")
+    name, seconds = ground.data("kwok").name, LEASE_SECONDS
+    process = ground.run(_component(ground, kubernetes, f"{name}-{seconds}", seconds))[0]
+    client = Kubernetes(KubernetesConfig(kubeconfig=kubernetes.admin), agent="ballast-stack")
+    create_all(client, NODES, (_node(number) for number in range(nodes)))
+    _await_leases(client, nodes)
+    busy = settled(_busy) if fit else _busy()
+    while fit and busy > BUSIEST and seconds < LONGEST_LEASE_SECONDS:
+        process.stop()
+        seconds *= 2
+        process = ground.run(_component(ground, kubernetes, f"{name}-{seconds}", seconds))[0]
+        _await_leases(client, nodes)
+        busy = settled(_busy)
+    say(f"{nodes} fake nodes renew their Leases every {seconds / 4:g} s; {busy:.0%} of the machine is in use")
+    return Fleet(process, nodes, seconds / 4, busy)
+
+
+def _component(ground: Ground, kubernetes: ControlPlane, name: str, lease_seconds: int) -> Component:
+    address, program = ground.address(), tool("kwok")
     arguments = {
         "kubeconfig": str(kubernetes.kubeconfig("kwok", ADMINS)),
         "manage-all-nodes": "true",
-        "node-lease-duration-seconds": str(LEASE_SECONDS),
+        "node-lease-duration-seconds": str(lease_seconds),
         "server-address": address,
     }
     stages = program.resolve().parent / "stage"
     # Each folder also has a kustomization.yaml, which is no stage.
     files = (file for stage in STAGES for file in sorted((stages / stage).glob("*-*.yaml")))
-    component = Component(
-        name=folder.name,
+    return Component(
+        name=name,
         program=program,
         arguments=(*clean(arguments), *(f"--config={file}" for file in files)),
         ready=http_probe(f"http://{address}/healthz"),
         ready_within=60.0,
     )
-    process = ground.run(component)[0]
-    client = Kubernetes(KubernetesConfig(kubeconfig=kubernetes.admin), agent="ballast-stack")
-    create_all(client, NODES, (_node(number) for number in range(nodes)))
-    _await_leases(client, nodes)
-    busy = settled(_busy) if fit else _busy()
-    while fit and busy > BUSIEST and nodes > SMALLEST:
-        fewer = max(SMALLEST, nodes - STEP)
-        _delete(client, range(fewer, nodes))
-        nodes, busy = fewer, settled(_busy)
-    say(f"{nodes} fake nodes renew their Leases; {busy:.0%} of the machine is in use")
-    return Fleet(process, nodes, busy)
 
 
 def create_all(client: Kubernetes, collection: Collection[PartialObjectMetadata], items: Iterable[object]) -> None:
@@ -119,16 +124,6 @@ def create_all(client: Kubernetes, collection: Collection[PartialObjectMetadata]
         same.create(collection.path, item, PartialObjectMetadata, timeout=CALL_SECONDS)
 
     _each(client, items, create)
-
-
-def _delete(client: Kubernetes, numbers: range) -> None:
-    def delete(same: Kubernetes, number: int) -> None:
-        for collection in (NODES, LEASES):
-            # The controller manager collects Leases whose node is gone, where there is one.
-            with suppress(Conflict):
-                same.delete(f"{collection.path}/{_name(number)}", timeout=CALL_SECONDS)
-
-    _each(client, numbers, delete)
 
 
 def _each(client: Kubernetes, items: Iterable[T], act: Callable[[Kubernetes, T], None]) -> None:

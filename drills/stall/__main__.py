@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--cures", action="store_true", help="not the faults but their cure, unattended; needs root")
     parser.add_argument("--endpoints", choices=(*GROUNDS, "both"), default="local", help="of etcd, per apiserver")
     parser.add_argument("--times", type=int, default=1, help="how often each is made")
-    parser.add_argument("--nodes", type=int, default=0, help="fake nodes, as many of them as the machine holds")
+    parser.add_argument("--nodes", type=int, default=0, help="fake nodes; they renew as often as the machine holds")
     parser.add_argument("--only", help="the name of one of them")
     parser.add_argument("--seconds", type=float, default=130.0, help="how long each look-alike lasts")
     parser.add_argument("--minutes", type=float, default=600.0, help="no row begins after that; 0 prints the table")

@@ -14,7 +14,7 @@ from drills.stall import observe, rows
 from drills.stall.crowd import plant
 from drills.stall.cures import Cured
 from drills.stall.faults import SICKNESSES, measure
-from drills.stall.ground import Ground, running
+from drills.stall.ground import running
 from drills.stall.lookalikes import LOOKALIKES
 from drills.stall.observe import Observed
 from drills.stall.rows import CURES_DECIDE, LOOKALIKES_DECIDE, Row, Rows, version
@@ -67,7 +67,7 @@ def faults(options: Options) -> list[Row]:
     known = {each.name: each for each in SICKNESSES}
 
     def made(endpoints: str) -> list[Row]:
-        alike = (row for row in kept.read() if row.endpoints == endpoints and bool(row.nodes) == bool(options.nodes))
+        alike = (row for row in kept.read() if row.endpoints == endpoints and row.nodes == options.nodes)
         return [row for row in alike if row.fault in options.names]
 
     for endpoints in options.grounds:
@@ -75,20 +75,14 @@ def faults(options: Options) -> list[Row]:
         if not left or options.over:
             continue
         with running(local=endpoints == "local") as ground:
-            nodes = (
-                ground.stack.kwok(ground.control, nodes=options.nodes, fit=True, say=say).nodes if options.nodes else 0
-            )
+            if options.nodes:
+                ground.stack.kwok(ground.control, nodes=options.nodes, fit=True, say=say)
             watcher = Watcher(ground)
-            for name in options.turns(left, f"endpoints {endpoints}, {nodes:,} nodes"):
+            for name in options.turns(left, f"endpoints {endpoints}, {options.nodes:,} nodes"):
                 row = measure(ground, watcher, known[name])
-                kept.add(msgspec.structs.replace(row, code=kept.code, endpoints=endpoints, nodes=nodes))
+                kept.add(msgspec.structs.replace(row, code=kept.code, endpoints=endpoints, nodes=options.nodes))
                 say(f"  {rows.told(row)}")
     return [row for endpoints in options.grounds for row in made(endpoints)]
-
-
-def _populated(ground: Ground, nodes: int) -> int:
-    """With as many fake nodes as the machine holds, through the apiserver that gets sick."""
-    return ground.stack.kwok(ground.control, nodes=nodes, fit=True, say=say).nodes
 
 
 def lookalikes(options: Options) -> list[Observed]:

@@ -1,4 +1,4 @@
-"""How many fake nodes fit a machine is decided once it has settled."""
+"""How often fake nodes renew their Leases is decided once the machine has settled."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from drills.stack.kwok import settled
     ("measured", "expected"),
     [
         ((0.6, 0.9), 0.6),
-        ((0.9, 0.8, 0.65, 0.9), 0.65),  # it only fell: nodes need not be taken away
+        ((0.9, 0.8, 0.65, 0.9), 0.65),  # it only fell: they need not renew less often
         ((0.9, 0.895, 0.6), 0.895),  # it is as busy as it stays
         ((0.99, 0.95, 0.91, 0.87, 0.83, 0.79), 0.83),  # no longer than that
     ],
