@@ -22,9 +22,10 @@ BACK = Member(OK, OK, back=True)
 DEFRAGMENTS = Member(OK, OK, defragments=True)
 ALONE = Member(HANGS, HANGS, defragments=True)
 MEMBERS = {"a": WELL, "b": WELL, "c": WELL}
-HEALTHY = Evidence(OK, OK, OK, OK, {"pods": OK, "configmaps": OK}, MEMBERS, others_write=True)
-MUTE = replace(HEALTHY, readiness=FAILS, canary=HANGS, delivery=HANGS, reads={"pods": HANGS, "configmaps": HANGS})
-ONE = {"pods": OK, "configmaps": HANGS}
+HEALTHY = Evidence(OK, OK, OK, OK, {"pods": OK, "configmaps": OK, "leases": OK}, MEMBERS, others_write=True)
+MUTE = replace(HEALTHY, readiness=FAILS, canary=HANGS, delivery=HANGS, reads=dict.fromkeys(HEALTHY.reads, HANGS))
+ALL_FAIL, ALL_DENIED = dict.fromkeys(HEALTHY.reads, FAILS), dict.fromkeys(HEALTHY.reads, DENIED)
+ONE = {**HEALTHY.reads, "configmaps": HANGS}
 NO_QUORUM = {name: Member(HANGS, OK) for name in MEMBERS}
 
 ROWS: tuple[tuple[str, Evidence], ...] = (
@@ -35,20 +36,20 @@ ROWS: tuple[tuple[str, Evidence], ...] = (
     ("a ping is turned away with 429", replace(HEALTHY, ping=REJECTED)),
     ("our credentials are not accepted", replace(HEALTHY, ping=DENIED)),
     ("a connection is taken, TLS hangs", replace(HEALTHY, ping=replace(HANGS, said="connect to: TLS handshake hangs"))),
-    ("it began to answer just now, writes hang", replace(HEALTHY, canary=HANGS, starting=True)),
+    ("it began to answer just now, reads and writes hang", replace(MUTE, starting=True)),
     ("reads and writes hang, every member answers", MUTE),
     ("reads and writes hang, and it answers a ping late", replace(MUTE, ping=SLOW)),
     ("it answers a ping late, and nothing fails", replace(HEALTHY, ping=SLOW)),
     ("one resource hangs, every member answers", replace(HEALTHY, reads=ONE)),
     ("only its own check of etcd fails", replace(HEALTHY, readiness=FAILS)),
-    ("everything is answered with 500, every member answers", replace(MUTE, canary=FAILS, reads={"pods": FAILS})),
+    ("everything is answered with 500, every member answers", replace(MUTE, canary=FAILS, reads=ALL_FAIL)),
     ("reads and writes hang, etcd cannot be asked", replace(MUTE, members={})),
     ("etcd cannot be asked, and nothing reaches it", replace(MUTE, members={}, others_write=False)),
     ("etcd cannot be asked, nothing fails", replace(HEALTHY, members={})),
     ("reads and writes hang, and through the others", replace(MUTE, others_write=False)),
     ("reads and writes hang, one member is not measured", replace(MUTE, members={**MEMBERS, "c": Member(None, None)})),
     ("reads and writes hang, one member denies us", replace(MUTE, members={**MEMBERS, "c": Member(DENIED, DENIED)})),
-    ("reads and writes hang, one resource is not measured", replace(MUTE, reads={"pods": HANGS, "configmaps": None})),
+    ("reads and writes hang, one resource is not measured", replace(MUTE, reads={**MUTE.reads, "configmaps": None})),
     ("reads and writes hang, a member it uses fails", replace(MUTE, members={**MEMBERS, "c": DEAD})),
     (
         "reads and writes hang, a member it uses answers only alone",
@@ -72,9 +73,11 @@ ROWS: tuple[tuple[str, Evidence], ...] = (
     ("some hang, some get 429, its own check passes", replace(HEALTHY, canary=REJECTED, reads={"pods": HANGS})),
     ("some hang, some get 429, its own check fails", replace(MUTE, canary=REJECTED)),
     ("writes get 429, nothing hangs", replace(HEALTHY, canary=REJECTED)),
+    ("writes hang, reads of the same resource do not", replace(HEALTHY, canary=HANGS)),
+    ("etcd refuses writes and answers reads", replace(HEALTHY, canary=replace(FAILS, said="database space exceeded"))),
     ("it reads and writes, news does not arrive", replace(HEALTHY, delivery=HANGS)),
     ("whether news arrives is not measured", replace(HEALTHY, delivery=None)),
-    ("every read and write is forbidden to us", replace(HEALTHY, canary=DENIED, reads={"pods": DENIED})),
+    ("every read and write is forbidden to us", replace(HEALTHY, canary=DENIED, reads=ALL_DENIED)),
     ("only the write is forbidden to us", replace(HEALTHY, canary=DENIED, delivery=None)),
     ("we do not write, everything is answered", replace(HEALTHY, canary=None, delivery=None, writes=False)),
     ("we do not write, reads hang", replace(MUTE, canary=None, delivery=None, writes=False)),

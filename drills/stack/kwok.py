@@ -51,7 +51,7 @@ LEASES = Collection("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/lea
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """kwok and its nodes; each renews its Lease every ``renewed_every`` seconds, which takes ``busy`` of the machine."""
+    """kwok and its nodes. Each renews its Lease every ``renewed_every`` seconds; ``busy`` of the machine is in use."""
 
     process: Process
     nodes: int

@@ -9,7 +9,7 @@ from typing import Final
 from ballast_exporter.contract import Kind, RequestCounter
 from ballast_exporter.stall_history import History
 from kube_ballast.analysis.stall import FAILURES, Answer
-from kube_ballast.clients.errors import ClientError, Denied, NoSpace, Timeout
+from kube_ballast.clients.errors import ClientError, Denied, Timeout
 from kube_ballast.clients.kubernetes import TooManyRequests
 
 AGAIN_SECONDS: Final = 0.2
@@ -84,7 +84,7 @@ def answered(error: ClientError) -> Answer:
     """What an error says of the way to etcd."""
     if isinstance(error, TooManyRequests):
         return Answer.REJECTED
-    if isinstance(error, Denied | NoSpace):  # a full etcd has answered: the way to it is well
+    if isinstance(error, Denied):
         return Answer.DENIED
     if "refused" in error.message.lower():
         return Answer.REFUSED

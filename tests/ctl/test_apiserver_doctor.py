@@ -104,7 +104,7 @@ def test_it_fits_the_terminal(columns: int) -> None:
 def test_the_progress_says_what_fails_and_what_has_not_answered_yet() -> None:
     report = Report({ONE: apiserver(STALLED, configmaps=HANGS, pods=UNMADE)}, members())
     assert list(view.progress(report, 200)) == [
-        f"{ONE}  channel_stalled: 7 well, failing: configmaps, 1 not answered yet"
+        f"{ONE}  channel_stalled: 8 well, failing: configmaps, 1 not answered yet"
     ]
 
 

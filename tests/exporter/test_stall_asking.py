@@ -10,7 +10,7 @@ from ballast_exporter.contract import RequestCounter
 from ballast_exporter.stall_asking import AGAIN_SECONDS, Asker, Pace, Probe, answered
 from ballast_exporter.stall_history import History
 from kube_ballast.analysis.stall import Answer
-from kube_ballast.clients.errors import BadResponse, ClientError, Denied, NoSpace, Timeout, Unavailable
+from kube_ballast.clients.errors import BadResponse, ClientError, Denied, Timeout, Unavailable
 from kube_ballast.clients.kubernetes import Kubernetes, TooManyRequests
 from kube_ballast.config import HttpConfig
 from tests.lib.fakes import RawServer, http
@@ -102,7 +102,6 @@ def test_each_error_says_what_it_can() -> None:
         Answer.DENIED: Denied("a", "403"),
     }
     assert {answer: answered(error) for answer, error in expected.items()} == {answer: answer for answer in expected}
-    assert answered(NoSpace("a", "full")) is Answer.DENIED, "an etcd that is full has answered"
 
 
 def test_late_is_not_well() -> None:

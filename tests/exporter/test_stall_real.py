@@ -1,8 +1,9 @@
 """The probes on real apiservers and a real etcd: what is found, what is refused, and what is only just beginning."""
 
+import socket
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 
 import grpc
@@ -21,9 +22,11 @@ from kube_ballast.analysis.stall import Judgement, Verdict
 from kube_ballast.clients.errors import ClientError
 from kube_ballast.clients.etcd import rpc_pb2
 from kube_ballast.clients.etcd.client import EtcdClient
+from kube_ballast.clients.etcd.types import AlarmKind
 from kube_ballast.clients.kubernetes import Collection, Kubernetes, PartialObjectMetadata
 from kube_ballast.config import EtcdConfig, EtcdMemberConfig, HttpConfig, KubernetesConfig, TLSFiles
 from tests.exporter.apiserver_traffic import Balancer
+from tests.remediator.chain import arm, disarm
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.e2e
@@ -85,7 +88,7 @@ def is_well(probes: Probes) -> bool:
 def told(probes: Probes, verdict: Verdict, words: str) -> Mapping[str, Judgement] | None:
     """All judgements, once each is this one and says this."""
     found = probes.judgements()
-    fits = [each.verdict is verdict and words in " ".join(each.reasons) for each in found.values()]
+    fits = [each.verdict is verdict and words in "; ".join(each.reasons) for each in found.values()]
     return found if fits and all(fits) else None
 
 
@@ -179,6 +182,61 @@ def test_an_apiserver_that_is_just_starting_is_not_blamed(stack: Stack) -> None:
         eventually(well_again, 120.0, every=0.02)
         restarting.join()
     assert seen <= {Verdict.DOWN, Verdict.UNREACHABLE, Verdict.UNKNOWN, Verdict.OK}
+
+
+@contextmanager
+def no_space(cluster: Cluster) -> Iterator[None]:
+    arm(cluster.etcd, AlarmKind.NOSPACE)
+    yield
+    disarm(cluster.etcd, AlarmKind.NOSPACE)
+
+
+@contextmanager
+def a_webhook_that_hangs(cluster: Cluster) -> Iterator[None]:
+    """Asked for every write of a Lease, it takes the connection and says nothing."""
+    admin = Kubernetes(KubernetesConfig(kubeconfig=cluster.control.admin))
+    path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
+    rule = {"apiGroups": ["coordination.k8s.io"], "apiVersions": ["v1"], "operations": ["*"], "resources": ["leases"]}
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        webhook = {
+            "name": "hangs.ballast.test",
+            "clientConfig": {"url": f"https://127.0.0.1:{mute.getsockname()[1]}/"},
+            "rules": [rule],
+            "sideEffects": "None",
+            "admissionReviewVersions": ["v1"],
+        }
+        item = {"metadata": {"name": "hangs"}, "webhooks": [webhook]}
+        admin.create(path, item, PartialObjectMetadata, timeout=SOON)
+        yield
+        admin.delete(f"{path}/hangs", timeout=SOON)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [
+        (no_space, "database space exceeded; reads of Leases through the same channel are answered"),
+        (a_webhook_that_hangs, "writes of a Lease hang; reads of Leases through the same channel are answered"),
+    ],
+)
+def test_writes_alone_that_fail_are_no_stalled_channel(
+    cluster: Cluster, trouble: Callable[[Cluster], AbstractContextManager[None]], words: str
+) -> None:
+    seen: set[Verdict] = set()
+
+    def noticed() -> bool:
+        seen.update(verdicts(probes))
+        return told(probes, Verdict.UNKNOWN, words) is not None
+
+    def well_again() -> bool:
+        seen.update(verdicts(probes))
+        return is_well(probes)
+
+    with probing(cluster.servers(), cluster.etcd.config) as probes:
+        eventually(lambda: is_well(probes), LATE)
+        with trouble(cluster):
+            eventually(noticed, LATE)
+        eventually(well_again, LATE)
+    assert seen == {Verdict.OK, Verdict.UNKNOWN}
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kube_ballast.analysis.stall import FAILURES, LEASES, Answer, Evidence, Measured, Member, Verdict, judge
+from kube_ballast.analysis.stall import FAILURES, Answer, Evidence, Measured, Member, Verdict, judge
 from tools.stall_table import HANGS, HEALTHY, MUTE, ROWS, table
 
 DOC = Path(__file__).resolve().parents[2] / "docs/grpc-stall.md"
@@ -142,7 +142,15 @@ def test_who_has_just_begun_to_answer_has_no_name_but_for_what_can_be_seen_from_
 def test_without_our_writes_nothing_is_said_of_writes_and_watches(evidence: Evidence) -> None:
     judgement = judge(replace(evidence, writes=False, canary=None, delivery=None))
     assert judgement.verdict is not Verdict.WATCH_STALE
-    assert LEASES not in judgement.resources
+    assert not any("writes of a Lease" in each for each in judgement.reasons)
+
+
+@settings(max_examples=400, deadline=None)
+@given(evidences, measured())
+def test_writes_alone_never_lead_to_a_stalled_channel(evidence: Evidence, canary: Measured) -> None:
+    reads = dict.fromkeys(("pods", "leases"), Measured(Answer.OK))
+    only = replace(evidence, reads=reads, readiness=Measured(Answer.OK), canary=canary)
+    assert judge(only).verdict is not Verdict.CHANNEL_STALLED
 
 
 @settings(max_examples=400, deadline=None)

@@ -32,7 +32,7 @@ What is unknown is absent:
   page of metrics, read every 15 s with 30 s of time, since it takes 20 s while its etcd is not reached. They leave when
   no page came for a minute. ``oldest_call`` is a lower bound: docs/grpc-stall.md. Requests are counted when they end.
 
-Cost: about 2.6 requests a second to each apiserver (half of one is a write), 1 a second to each etcd member; one watch
+Cost: about 2.9 requests a second to each apiserver (half of one is a write), 1 a second to each etcd member; one watch
 and one Lease an apiserver. Series: about 100 an apiserver and one for each resource that it has asked etcd for, of
 which 500 are told by name; 16 an etcd member. With ``apiservers.kubernetes`` there is one LIST a minute more.
 
@@ -68,7 +68,9 @@ RULES = (
     KubernetesRule(("get",), ("pods", "configmaps", "secrets"), namespace="default", names=(OBJECT,)),
     KubernetesRule(("get",), ("endpointslices",), group="discovery.k8s.io", namespace="default", names=(OBJECT,)),
     KubernetesRule(("list",), ("endpointslices",), group="discovery.k8s.io", namespace="default"),
-    KubernetesRule(("list", "watch", "create", "patch"), ("leases",), group="coordination.k8s.io", namespace=NAMESPACE),
+    KubernetesRule(
+        ("get", "list", "watch", "create", "patch"), ("leases",), group="coordination.k8s.io", namespace=NAMESPACE
+    ),
 )
 
 

@@ -14,8 +14,8 @@ FAILURES: Final = 2
 """In a row, before anything is named."""
 FAILURES_ALONE: Final = 4
 """In a row, before a member is named that answers as long as no other has to agree: a late disk may look so twice."""
-LEASES: Final = "leases"
-"""The channel that the canary's writes take."""
+WRITES: Final = "writes"
+"""Of the canary's Lease: they take the channel of its reads, and more before it (admission, audit)."""
 HEALTH: Final = "health"
 """The channel that the apiserver's own check of etcd takes."""
 
@@ -127,7 +127,8 @@ class Member:
 class Evidence:
     """All that is known of one apiserver; None, or a name that is missing, is not measured (lately).
 
-    ``reads`` are quorum reads through this apiserver by resource, every one that is configured. ``members`` is empty
+    ``reads`` are quorum reads through this apiserver by resource, Leases among them, into which ``canary`` writes.
+    ``members`` is empty
     where etcd cannot be asked directly. ``others_write`` is whether a write through another apiserver works now, or a
     read where nothing is written; False where there is no other. ``answered`` is whether a read or a write through this
     apiserver was answered since the first of those that fail. ``starting`` is whether it began to answer only just
@@ -204,15 +205,20 @@ def _storage(evidence: Evidence) -> Judgement | None:
 
 
 def _storage_probes(evidence: Evidence) -> Iterable[tuple[str, Measured | None]]:
-    """Everything that goes through this apiserver to etcd, by the resource whose channel it takes."""
+    """What goes through this apiserver to etcd and does nothing else, by the resource whose channel it takes."""
     yield from (*evidence.reads.items(), (HEALTH, evidence.readiness))
+
+
+def _asked_of_etcd(evidence: Evidence) -> Iterable[tuple[str, Measured | None]]:
+    """Everything that goes through this apiserver to etcd."""
+    yield from _storage_probes(evidence)
     if evidence.writes:
-        yield LEASES, evidence.canary
+        yield WRITES, evidence.canary
 
 
 def _share(evidence: Evidence) -> Judgement | None:
     """A member that fails takes only its share of the requests with it: they need not fail twice in a row."""
-    touched = sorted(name for name, probe in _storage_probes(evidence) if probe is not None and probe.lately)
+    touched = sorted(name for name, probe in _asked_of_etcd(evidence) if probe is not None and probe.lately)
     bad = [name for name in _bad(evidence) if evidence.members[name].used]
     if not touched or not bad or not _some_answer(evidence) or any(_missing(evidence)):
         return None
@@ -221,7 +227,7 @@ def _share(evidence: Evidence) -> Judgement | None:
 
 
 def _missing(evidence: Evidence) -> Iterable[str]:
-    yield from (name for name, probe in _storage_probes(evidence) if probe is None)
+    yield from (name for name, probe in _asked_of_etcd(evidence) if probe is None)
     if not evidence.members:
         yield "etcd itself, so that it cannot be told from the way to it"
     yield from (f"etcd member {name}" for name, member in evidence.members.items() if not member.measured)
@@ -340,26 +346,42 @@ def _stalled(evidence: Evidence, seen: str, resources: tuple[str, ...]) -> Judge
 
 def _rest(evidence: Evidence) -> Judgement:
     """The way to etcd is not seen to fail."""
-    if unmeasured := sorted(name for name, each in _storage_probes(evidence) if each is None):
+    if unmeasured := sorted(name for name, each in _asked_of_etcd(evidence) if each is None):
         return _unknown(f"not measured: {', '.join(unmeasured)}")
-    probes = [each for name, each in _storage_probes(evidence) if name != HEALTH]
+    probes = [each for name, each in _asked_of_etcd(evidence) if name != HEALTH]
     if any(each is not None and each.is_(Answer.REJECTED) for each in probes):
         return Judgement(Verdict.OVERLOADED, ("it turns requests away with 429 again and again",))
     denied = [each for each in probes if each is not None and each.answer is Answer.DENIED]
-    said = f": {denied[0].said}" if denied and denied[0].said else ""
     if len(denied) == len(probes):
-        return _unknown(f"it denies us every read and write: its way to etcd cannot be seen{said}")
-    if not evidence.writes:
-        return _members(evidence) or Judgement(Verdict.OK, ("left out: whether it writes, and whether news arrives",))
-    if evidence.delivery is None:
-        why = f", since it denies us the write{said}" if evidence.canary in denied else ""
-        return _unknown(f"not measured: delivery of news to its watches{why}")
-    return _members(evidence) or _watches(evidence, evidence.delivery)
+        return _unknown(
+            f"it denies us every read and write: its way to etcd cannot be seen{_said(next(iter(denied), None))}"
+        )
+    return _members(evidence) or _written(evidence)
 
 
 def _members(evidence: Evidence) -> Judgement | None:
     slow = tuple(sorted(name for name, each in evidence.members.items() if each.used and each.slow))
     return Judgement(Verdict.ETCD_SLOW, (f"asked directly, {', '.join(slow)} is slow",), members=slow) if slow else None
+
+
+def _written(evidence: Evidence) -> Judgement:
+    """Reads are answered; whether it writes, and whether the news of it arrives."""
+    canary, delivery = evidence.canary, evidence.delivery
+    if not evidence.writes:
+        return Judgement(Verdict.OK, ("left out: whether it writes, and whether news arrives",))
+    if canary is not None and canary.is_(*STUCK):
+        # How long was waited is a little different each time, and words that change are logged anew.
+        failed = "hang" if canary.answer is Answer.TIMEOUT else f"fail{_said(canary)}"
+        return _unknown(
+            f"writes of a Lease {failed}",
+            "reads of Leases through the same channel are answered: what holds writes up or refuses them may be an "
+            "admission webhook, or an etcd that takes none",
+        )
+    if delivery is None:
+        is_denied = canary is not None and canary.answer is Answer.DENIED
+        why = f", since it denies us the write{_said(canary)}" if is_denied else ""
+        return _unknown(f"not measured: delivery of news to its watches{why}")
+    return _watches(evidence, delivery)
 
 
 def _watches(evidence: Evidence, delivery: Measured) -> Judgement:
@@ -381,7 +403,12 @@ def _undelivered(evidence: Evidence) -> Judgement:
 
 def _through(evidence: Evidence) -> Iterable[tuple[str, Measured | None]]:
     """Every probe through this apiserver but the ping."""
-    yield from (*_storage_probes(evidence), ("delivery", evidence.delivery))
+    yield from (*_asked_of_etcd(evidence), ("delivery", evidence.delivery))
+
+
+def _said(probe: Measured | None) -> str:
+    """What it said of itself, to be put after other words."""
+    return f": {probe.said}" if probe is not None and probe.said else ""
 
 
 def _unknown(*reasons: str) -> Judgement:
