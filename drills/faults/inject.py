@@ -200,10 +200,7 @@ def _alertmanager(injector: Injector, point: Point) -> None:
         for _ in range(3):
             injector.pair.alert(injector.load.promises)
         wait(point.offset / 4)  # it waits 50 ms, then it sends
-        process = injector.pair.process(point.number).process
-        process.kill()
-        wait(point.lasts / 2)
-        process.restart()
+        injector.pair.kill(point.number, point.lasts / 2)
 
 
 def _etcd(injector: Injector, point: Point) -> None:

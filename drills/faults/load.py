@@ -6,7 +6,7 @@ import random
 import secrets
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from drills.faults.generated import GENERATED, LABEL
-from drills.stack import Service, Stack
+from drills.stack import Stack
 from kube_ballast.clients.errors import ClientError
 from kube_ballast.clients.http import HttpClient
 from kube_ballast.clients.remediator import Remediator
@@ -29,6 +29,8 @@ EVERY: Final = 0.35
 RESOLVE_EVERY: Final = 0.5
 ALERT_EVERY: Final = 1.0
 """Seconds between two alerts that go through the Alertmanagers."""
+NOTIFIED_WITHIN: Final = 180.0
+"""Seconds in which one that goes on living has notified of an alert, also while replicas are gone in between."""
 FNV_START: Final = 14695981039346656037
 FNV_PRIME: Final = 1099511628211
 
@@ -126,7 +128,10 @@ class Load:
 
 
 class Pair:
-    """Two real Alertmanagers that gossip and send to the remediator; what both took is a promise."""
+    """Two real Alertmanagers that gossip and send to the remediator; what both took is a promise.
+
+    They keep alerts in memory, and count on Prometheus, which sends what fires again and again.
+    """
 
     def __init__(self, stack: Stack, url: str, token_file: Path) -> None:
         hook = {
@@ -139,12 +144,14 @@ class Pair:
             flags={"cluster.peer-timeout": "2s", "cluster.gossip-interval": "200ms"},
         )
         self._clients = [HttpClient(HttpConfig(url=each.url)) for each in self.services]
+        self._firing: deque[tuple[float, bytes]] = deque()
 
     def alert(self, promises: Promises) -> None:
         """A new alert, to both, as Prometheus sends it."""
         labels = {**some_labels(), "part": secrets.token_hex(8)}
         ends = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
         body = json.dumps([{"labels": labels, "annotations": {}, "endsAt": ends}]).encode()
+        self._firing.append((time.monotonic(), body))
         taken = 0
         for client in self._clients:
             with suppress(ClientError):
@@ -153,8 +160,18 @@ class Pair:
             promises.keep([fingerprint(labels)])
             promises.count("alerts taken by both Alertmanagers")
 
-    def process(self, number: int) -> Service:
-        return self.services[number % len(self.services)]
+    def kill(self, number: int, lasts: float) -> None:
+        """One of them, for so long; then it gets what fires, but for what has long been notified of."""
+        number %= len(self.services)
+        process = self.services[number].process
+        process.kill()
+        wait(lasts)
+        process.restart()
+        while self._firing and self._firing[0][0] < time.monotonic() - NOTIFIED_WITHIN:
+            self._firing.popleft()
+        for _, body in self._firing.copy():
+            answer = self._clients[number].request("POST", "/api/v2/alerts", timeout=TIMEOUT, body=body)
+            assert answer.status == OK, answer.text()
 
 
 def some_labels() -> dict[str, str]:
