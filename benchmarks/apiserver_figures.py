@@ -1,6 +1,7 @@
 """Compares what was counted of an apiserver's requests, and latencies with and without something. Pure."""
 
 import math
+import random
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +12,7 @@ from kube_ballast.clients.exposition import Sample
 K = TypeVar("K")
 LEAST: Final = 0.005
 """A smaller share is not compared: one request more or less would be too much of it."""
+DRAWS: Final = 400
 _BEYOND: Final = 0.025
 """On each side of an interval."""
 _VERBS: Final = {"create": "POST", "update": "PUT", "APPLY": "PATCH", "DELETECOLLECTION": "DELETE"}
@@ -94,33 +96,32 @@ def _apart(own: float, told: float) -> float:
 
 
 def p99(seconds: Sequence[float]) -> float:
-    """Of one window."""
+    """Of one window, or of many."""
     return statistics.quantiles(seconds, n=100)[98]
 
 
 class Ratio(NamedTuple):
-    """The median of many ratios, and between which two of them the true median lies, with 95 %."""
+    """What was measured, and between which two the true one lies, with 95 %."""
 
-    median: float
+    value: float
     low: float
     high: float
 
 
-def paired(with_it: Sequence[float], without: Sequence[float]) -> Ratio:
-    """Of windows with something to those without, each pair from one moment: so what troubles both is in neither.
+def p99_ratio(with_it: Sequence[Sequence[float]], without: Sequence[Sequence[float]]) -> Ratio:
+    """The p99 of all windows with something to that of all without; windows of one number are of one moment.
 
-    The interval supposes nothing of how the ratios are spread: it is the sign test's. Raises ValueError for fewer than
-    six pairs, of which no two are far enough apart.
+    The interval is that of 400 draws of as many pairs of windows from the same: what is late comes in clusters, so that
+    windows are drawn and not requests.
     """
-    ratios = sorted(each / other for each, other in zip(with_it, without, strict=True))
-    count, outside, reached = len(ratios), -1, 0.0
-    while (reached := reached + math.comb(count, outside + 1) / 2**count) <= _BEYOND:
-        outside += 1
-    if outside < 0:
-        raise ValueError(f"{count} pairs are too few")
-    return Ratio(statistics.median(ratios), ratios[outside], ratios[count - 1 - outside])
+    chance = random.Random(DRAWS)  # noqa: S311 - the same windows give the same interval
+    numbers = range(len(with_it))
+    drawn = sorted(_p99_ratio(with_it, without, chance.choices(numbers, k=len(numbers))) for _ in range(DRAWS))
+    beyond = round(_BEYOND * DRAWS)
+    return Ratio(_p99_ratio(with_it, without, numbers), drawn[beyond], drawn[-beyond - 1])
 
 
-def known(floor: Ratio, most: float) -> bool:
-    """Whether a ratio of ``most`` can be told where windows without anything are as far apart as ``floor``."""
-    return 1 / most <= floor.low and floor.high <= most
+def _p99_ratio(with_it: Sequence[Sequence[float]], without: Sequence[Sequence[float]], numbers: Iterable[int]) -> float:
+    chosen = tuple(numbers)
+    first, second = ([each for number in chosen for each in windows[number]] for windows in (with_it, without))
+    return p99(first) / p99(second)

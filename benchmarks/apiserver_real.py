@@ -8,7 +8,7 @@ as the documentation has it, reads the first apiserver and probes its way to etc
   counters are read before and after, while nobody asks and nothing is under way, and so is what the exporters tell.
 * p99: see `benchmarks.apiserver_latency`; kwok and the exporter that asks are ended before.
 
-About thirteen minutes; takes the components of `make tools-e2e`.
+About twenty-five minutes; takes the components of `make tools-e2e`.
 """
 
 import asyncio
