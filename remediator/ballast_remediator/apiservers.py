@@ -16,7 +16,7 @@ from kube_ballast.clients.etcd.http import EtcdHttp
 from kube_ballast.clients.etcd.types import RangeResult
 from kube_ballast.clients.exporter import Exporter, Finding
 from kube_ballast.clients.exposition import Sample
-from kube_ballast.clients.hosts import Apiserver, Hosts, Sight
+from kube_ballast.clients.hosts import Apiserver, Busy, Hosts, Sight
 from kube_ballast.clients.kubernetes import Kubernetes
 from kube_ballast.config import EtcdMemberConfig, HttpConfig
 
@@ -223,4 +223,4 @@ def _problem(*asked: "concurrent.futures.Future[RangeResult]") -> str | None:
 
 def may_pass(error: ClientError) -> bool:
     """Whether it may be otherwise in a minute."""
-    return isinstance(error, Unavailable | Timeout)
+    return isinstance(error, Unavailable | Timeout | Busy)

@@ -1,11 +1,13 @@
-"""The module that runs on hosts, on real processes of this one: what it takes for an apiserver, and what it cuts."""
+"""The module that runs on hosts, on real processes of this one: what it takes for an apiserver, cuts and restarts."""
 
+import fcntl
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
@@ -38,6 +40,15 @@ def module() -> Any:
     return made
 
 
+@pytest.fixture(autouse=True)
+def locks(module: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the locks, which is the test's own."""
+    folder = tmp_path / "lock"
+    folder.mkdir()
+    monkeypatch.setattr(module, "LOCKS", str(folder))
+    return folder
+
+
 def run(argv: list[str]) -> tuple[int, str, str]:
     done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=10)
     return done.returncode, done.stdout, done.stderr
@@ -60,6 +71,7 @@ class Served:
 
     pid: int
     listens: str
+    process: "subprocess.Popen[str] | None" = None
 
 
 @pytest.fixture
@@ -70,14 +82,14 @@ def etcd() -> Iterator[Etcd]:
 
 @contextmanager
 def serving(
-    etcds: list[Etcd], *arguments: str, listens: str = "127.0.0.7", program: str = sys.executable
+    etcds: list[Etcd], *arguments: str, listens: str = "127.0.0.7", program: str = sys.executable, first: str = ""
 ) -> Iterator[Served]:
     ports = ",".join(str(one.port) for one in etcds)
-    command = [program, "-c", SERVE, listens, ports, *arguments]
+    command = [program, "-c", first + SERVE, listens, ports, *arguments]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
-            yield Served(process.pid, f"127.0.0.7:{int(process.stdout.readline())}")
+            yield Served(process.pid, f"127.0.0.7:{int(process.stdout.readline())}", process)
         finally:
             process.kill()
 
@@ -86,9 +98,11 @@ def name_of(pid: int) -> str:
     return Path(f"/proc/{pid}/exe").readlink().name
 
 
-def asked(module: Any, served: Served, *, check: bool = False, ss: str | None = None, **parameters: Any) -> Any:
+def asked(
+    module: Any, served: Served, *, check: bool = False, ss: str | None = None, by: Any = run, **parameters: Any
+) -> Any:
     own = {"mode": "cut", "listens": served.listens, "executable": name_of(served.pid), "expected": None, "only": None}
-    return module.answer({**own, **parameters}, run, ss or str(tool("ss")), check=check)
+    return module.answer({**own, **parameters}, by, ss or str(tool("ss")), check=check)
 
 
 def problem(module: Any, served: Served, **parameters: Any) -> tuple[str, str]:
@@ -254,3 +268,224 @@ def test_who_listens_everywhere_is_not_taken_for_the_apiserver_of_another_host(
         "no_process",
         f"this host has no address {elsewhere}: it is not the host of {away.listens}",
     )
+
+
+# --- Who acts is alone ---
+
+
+@contextmanager
+def acting(module: Any, served: Served) -> Iterator[None]:
+    with module.locked(served.listens, os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX):
+        yield
+
+
+@pytest.mark.parametrize(
+    ("mode", "check"), [("look", False), ("look", True), ("cut", False), ("cut", True), ("restart", False)]
+)
+def test_nobody_looks_or_acts_while_somebody_acts(module: Any, etcd: Etcd, mode: str, *, check: bool) -> None:
+    with serving([etcd], f"--etcd-servers=http://127.0.0.1:{etcd.port}") as served:
+        with acting(module, served):
+            kind, words = problem(module, served, mode=mode, check=check)
+        assert (kind, words) == (
+            "busy",
+            f"somebody acts on {served.listens} on its host already, and has not ended",
+        )
+        assert len(asked(module, served)["connections"]) == 1, "nothing was done meanwhile"
+
+
+def test_a_lock_that_is_somebody_elses_file_is_not_followed(module: Any, etcd: Etcd, locks: Path) -> None:
+    with serving([etcd]) as served:
+        Path(module.lock_file(served.listens)).symlink_to(locks / "elsewhere")
+        for mode in ("look", "restart"):
+            kind, words = problem(module, served, mode=mode)
+            assert kind == "not_permitted"
+            assert words.startswith(f"whether somebody acts on {served.listens} cannot be told: ")
+    assert not (locks / "elsewhere").exists()
+
+
+# --- It restarts ---
+
+DEAF = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+"""As an apiserver with a stalled channel: SIGTERM does not end it."""
+WAYS: dict[str, dict[str, Any]] = {
+    "systemd": {"unit": "kube-apiserver.service"},
+    "cri": {"container": "kube-apiserver"},
+    "command": {"command": ["/usr/local/bin/restart", "now"]},
+}
+
+
+class Programs:
+    """Writes down what is started on the host, and answers by its second word: with a text, or with what a call gives.
+
+    A text that begins with ``!`` is an error.
+    """
+
+    def __init__(self, **answers: "str | Callable[[], object]") -> None:
+        self.answers = answers
+        self.started: list[str] = []
+        self.environment: dict[str, str] = {}
+
+    def __call__(self, argv: list[str], environ_update: dict[str, str] | None = None) -> tuple[int, str, str]:
+        self.started.append(" ".join(argv))
+        self.environment.update(environ_update or {})
+        answer = self.answers.get(argv[1], "")
+        told = answer if isinstance(answer, str) else str(answer() or "")
+        return (1, "", told[1:]) if told.startswith("!") else (0, f"{told}\n", "")
+
+
+def restarted(module: Any, served: Served, programs: Programs, method: str, **parameters: Any) -> Any:
+    given = {"mode": "restart", "method": method, "grace": 1, **WAYS[method]}
+    return asked(module, served, by=programs, **given, **parameters)
+
+
+def not_restarted(module: Any, served: Served, programs: Programs, method: str) -> tuple[str, str]:
+    with pytest.raises(module.Problem) as caught:
+        restarted(module, served, programs, method)
+    return caught.value.kind, str(caught.value)
+
+
+def end_of(served: Served) -> int:
+    assert served.process is not None
+    return served.process.wait(10)
+
+
+def lives(served: Served) -> bool:
+    assert served.process is not None
+    return served.process.poll() is None
+
+
+@pytest.fixture(params=["pidfd", "an old Python"])
+def signals(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Signals reach the process by a descriptor of it, or by its id where there is no such thing."""
+    if request.param != "pidfd":
+        monkeypatch.delattr(os, "pidfd_open")
+
+
+@pytest.fixture
+def impatient(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "KILLED_SECONDS", 0.1)
+
+
+@pytest.mark.usefixtures("signals")
+@pytest.mark.parametrize(("first", "ended"), [(DEAF, -signal.SIGKILL), ("", -signal.SIGTERM)])
+def test_a_unit_is_ended_and_started(module: Any, etcd: Etcd, first: str, ended: int) -> None:
+    with serving([etcd], first=first) as served:
+        programs = Programs(show=str(served.pid))
+        assert restarted(module, served, programs, "systemd")["process"]["pid"] == served.pid
+        assert end_of(served) == ended
+    assert programs.started == [
+        "systemctl show --property=MainPID --value kube-apiserver.service",
+        "systemctl start kube-apiserver.service",
+    ]
+
+
+def test_whoever_restarts_is_seen_and_alone_until_its_end(module: Any, etcd: Etcd) -> None:
+    seen = []
+    with serving([etcd]) as served:
+
+        def start() -> None:
+            with pytest.raises(module.Problem) as caught:
+                module.nobody_acts(served.listens)
+            seen.append(caught.value.kind)
+
+        restarted(module, served, Programs(show=str(served.pid), start=start), "systemd")
+        module.nobody_acts(served.listens)
+    assert seen == ["busy"]
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_process_that_has_the_id_of_another_one_gets_no_signal(module: Any, etcd: Etcd) -> None:
+    with serving([etcd]) as served:
+        who = module.identity(served.pid)
+        done: list[str] = []
+        with pytest.raises(module.Problem, match="was used again"):
+            module.end(who._replace(started=who.started - 1), 1, done)
+        assert (done, lives(served)) == ([], True)
+
+
+def test_a_unit_or_container_whose_process_is_another_one_is_left_alone(module: Any, etcd: Etcd) -> None:
+    with serving([etcd]) as served:
+        programs = Programs(show="1", ps="0badcafe", inspect="1")
+        assert not_restarted(module, served, programs, "systemd") == (
+            "not_its_process",
+            f"unit kube-apiserver.service runs process 1, and the apiserver is {served.pid}: nothing was done",
+        )
+        assert not_restarted(module, served, programs, "cri") == (
+            "not_its_process",
+            f"container kube-apiserver runs process 1, and the apiserver is {served.pid}: nothing was done",
+        )
+        kind, words = not_restarted(module, served, Programs(ps="a\nb"), "cri")
+        assert (kind, words) == ("not_its_process", "2 containers are called kube-apiserver and run: nothing was done")
+        assert lives(served)
+    assert [one.split()[1] for one in programs.started] == ["show", "ps", "inspect"]
+
+
+def test_a_container_is_stopped_by_the_runtime(module: Any, etcd: Etcd) -> None:
+    with serving([etcd]) as served:
+        assert served.process is not None
+        programs = Programs(ps="0badcafe", inspect=str(served.pid), stop=served.process.kill)
+        restarted(module, served, programs, "cri")
+    assert programs.started == [
+        "crictl ps --quiet --state Running --name ^kube-apiserver$",
+        "crictl inspect --output go-template --template {{.info.pid}} 0badcafe",
+        "crictl stop --timeout 1 0badcafe",
+    ]
+
+
+def test_a_command_gets_the_process_id(module: Any, etcd: Etcd) -> None:
+    programs = Programs()
+    with serving([etcd]) as served:
+        restarted(module, served, programs, "command")
+    assert programs.started == ["/usr/local/bin/restart now"]
+    assert programs.environment == {"BALLAST_APISERVER_PID": str(served.pid)}
+
+
+@pytest.mark.parametrize(
+    ("method", "answers", "words"),
+    [
+        (
+            "systemd",
+            {"start": "!the unit is masked"},
+            "after SIGTERM was sent to process {pid}: systemctl start kube-apiserver.service ended with 1: the unit is",
+        ),
+        (
+            "cri",
+            {"ps": "0badcafe"},
+            "after container 0badcafe was stopped: process {pid} is still there",
+        ),
+        ("cri", {"ps": "!no runtime"}, "crictl ps --quiet --state Running --name ^kube-apiserver$ ended with 1: no "),
+        ("command", {"now": "!not today"}, "/usr/local/bin/restart now ended with 1: not today"),
+    ],
+)
+@pytest.mark.usefixtures("impatient")
+def test_what_fails_in_the_middle_says_what_had_been_done(
+    module: Any, etcd: Etcd, method: str, answers: dict[str, Any], words: str
+) -> None:
+    with serving([etcd]) as served:
+        programs = Programs(**{"show": str(served.pid), "inspect": str(served.pid), **answers})
+        kind, said = not_restarted(module, served, programs, method)
+    assert kind == "restart_failed"
+    assert said.startswith(words.format(pid=served.pid))
+
+
+def test_a_program_that_is_not_there_is_named(module: Any, etcd: Etcd) -> None:
+    with serving([etcd]) as served:
+        with pytest.raises(module.Problem) as caught:
+            asked(module, served, mode="restart", method="command", command=["/nowhere/restart"], by=started)
+        assert lives(served)
+    assert str(caught.value) == "/nowhere/restart is not started: No such file or directory"
+
+
+def started(argv: list[str], environ_update: dict[str, str]) -> tuple[int, str, str]:
+    del environ_update
+    return run(argv)
+
+
+@pytest.mark.parametrize("method", WAYS)
+def test_the_dry_run_restarts_nothing(module: Any, etcd: Etcd, method: str) -> None:
+    with serving([etcd]) as served:
+        programs = Programs(show=str(served.pid), ps="0badcafe", inspect=str(served.pid))
+        told = restarted(module, served, programs, method, check=True)
+        assert told["process"]["pid"] == served.pid
+        assert lives(served)
+    assert {one.split()[1] for one in programs.started} <= {"show", "ps", "inspect"}

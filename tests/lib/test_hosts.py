@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -15,10 +16,11 @@ from pydantic import ValidationError
 
 from drills.stack import Sshd, Stack, tool
 from kube_ballast.clients.errors import BadResponse, ClientError, Conflict, Denied, LocalDisk, Timeout, Unavailable
-from kube_ballast.clients.hosts import Apiserver, CannotCut, Hosts, Process, Restart, RestartMethod
+from kube_ballast.clients.hosts import Apiserver, Busy, CannotCut, Hosts, Process, Restart, RestartMethod
 from kube_ballast.clients.hosts.failures import failed, unreachable
-from kube_ballast.clients.hosts.running import STDOUT_BYTES, bounded
+from kube_ballast.clients.hosts.running import STDOUT_BYTES, Play, bounded
 from kube_ballast.config import HostsConfig, SshConfig
+from tests.waiting import eventually
 
 HOST = "127.0.0.1"
 SERVE = """
@@ -52,6 +54,12 @@ def apiserver() -> Iterator[Apiserver]:
             listens = f"127.0.0.8:{int(process.stdout.readline())}"
             yield Apiserver(HOST, listens, Path(f"/proc/{process.pid}/exe").readlink().name)
             process.kill()
+            unlocked(listens)
+
+
+def unlocked(listens: str) -> None:
+    """What the module leaves on a host until it boots: a file whose lock nobody holds."""
+    Path(f"/run/ballast-apiserver-{listens.rpartition(':')[2]}.lock").unlink(missing_ok=True)
 
 
 def reached(folder: Path, sshd: Sshd, *, variables: str = "", become: bool = False, **settings: Any) -> Hosts:
@@ -169,12 +177,54 @@ def test_a_name_that_means_several_hosts(tmp_path: Path, apiserver: Apiserver) -
         hosts.look(apiserver)
 
 
-def test_an_end_that_does_not_come_leaves_the_outcome_unknown(tmp_path: Path, apiserver: Apiserver) -> None:
+def slow(folder: Path) -> Restart:
+    """A restart that takes ten minutes; ``pid`` in the folder is whose work that is."""
+    return Restart(RestartMethod.COMMAND, 5, command=("/bin/sh", "-c", f"echo $$ > {folder}/pid; exec sleep 600"))
+
+
+def test_an_end_that_does_not_come_leaves_the_outcome_unknown_and_is_seen(tmp_path: Path, apiserver: Apiserver) -> None:
+    """Ansible is ended, and what it began on the host goes on: whoever looks then is told so."""
     hosts = Hosts(HostsConfig(local=True, become=False, timeout=5.0))
     process = hosts.look(apiserver)
-    forever = Restart(RestartMethod.COMMAND, 5, command=("/bin/sh", "-c", f"echo $$ > {tmp_path}/pid; exec sleep 600"))
     with pytest.raises(Timeout, match="no end within 5 s; it is unknown what took effect"):
-        hosts.restart(apiserver, process, forever)
+        hosts.restart(apiserver, process, slow(tmp_path))
+    with pytest.raises(Busy, match=f"somebody acts on {apiserver.listens} on its host already, and has not ended"):
+        hosts.look(apiserver)
+    with pytest.raises(Busy):
+        hosts.restart(apiserver, process, slow(tmp_path))
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+    assert eventually(lambda: quiet(hosts, apiserver), within=20.0) == process
+
+
+def quiet(hosts: Hosts, apiserver: Apiserver) -> Process | None:
+    try:
+        return hosts.look(apiserver)
+    except Busy:
+        return None
+
+
+def test_ansible_ends_with_whoever_started_it(tmp_path: Path, apiserver: Apiserver) -> None:
+    """Killed, so that it could not end anything itself."""
+    code = (
+        "from kube_ballast.clients.hosts import *; from kube_ballast.config import HostsConfig\n"
+        f"hosts, one = Hosts(HostsConfig(local=True, become=False, timeout=120.0)), {apiserver!r}\n"
+        f"hosts.restart(one, hosts.look(one), {slow(tmp_path)!r})\n"
+    ).replace("<RestartMethod.COMMAND: 'command'>", "RestartMethod.COMMAND")
+    with subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "TMPDIR": str(tmp_path)}) as remediator:
+        eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), within=30.0)
+        runner = children(remediator.pid)
+        playbook = [each for one in runner for each in children(one)]
+        assert (len(runner), len(playbook)) == (1, 1)
+        remediator.kill()
+    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in (*runner, *playbook)), within=10.0)
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+    hosts = Hosts(HostsConfig(local=True, become=False))
+    eventually(lambda: quiet(hosts, apiserver), within=20.0)
+
+
+def children(pid: int) -> list[int]:
+    """All that its threads have started and that have not ended."""
+    return [int(each) for file in Path(f"/proc/{pid}/task").glob("*/children") for each in file.read_text().split()]
 
 
 def test_a_command_gets_its_arguments_as_they_are_and_the_process_id(tmp_path: Path, apiserver: Apiserver) -> None:
@@ -192,7 +242,7 @@ def test_a_command_gets_its_arguments_as_they_are_and_the_process_id(tmp_path: P
 def test_a_restart_that_fails_is_told(apiserver: Apiserver) -> None:
     hosts = Hosts(HostsConfig(local=True, become=False))
     command = ("/bin/sh", "-c", "echo the unit is masked >&2; exit 3")
-    with pytest.raises(BadResponse, match=r"task 'Restart' failed: .*the unit is masked"):
+    with pytest.raises(BadResponse, match=r"ended with 3: the unit is masked"):
         hosts.restart(apiserver, hosts.look(apiserver), Restart(RestartMethod.COMMAND, 5, command=command))
 
 
@@ -232,62 +282,93 @@ def doomed() -> Iterator[tuple[Apiserver, int]]:
             yield Apiserver(HOST, listens, Path(f"/proc/{process.pid}/exe").readlink().name), process.pid
             process.kill()
             reaper.join()
+            unlocked(listens)
 
 
-def test_a_unit_is_ended_by_sigterm_then_sigkill_and_started(
-    tmp_path: Path, doomed: tuple[Apiserver, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    apiserver, pid = doomed
+WAYS = {
+    RestartMethod.SYSTEMD: Restart(RestartMethod.SYSTEMD, 1, unit="kube-apiserver.service"),
+    RestartMethod.CRI: Restart(RestartMethod.CRI, 1, container="kube-apiserver"),
+    RestartMethod.COMMAND: Restart(RestartMethod.COMMAND, 1, command=("restart-apiserver", "now")),
+}
+
+
+@pytest.fixture
+def programs(tmp_path: Path, doomed: tuple[Apiserver, int], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What there is on a host to restart an apiserver with; what is started is written down in ``log``."""
+    _, pid = doomed
     recorder(tmp_path, "systemctl", {"show": f"echo {pid}"})
+    recorder(tmp_path, "crictl", {"ps": "echo 0badcafe", "inspect": f"echo {pid}", "stop": f"kill -9 {pid}"})
+    recorder(tmp_path, "restart-apiserver", {})
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    hosts = Hosts(HostsConfig(local=True, become=False))
-    how = Restart(RestartMethod.SYSTEMD, 1, unit="kube-apiserver.service")
-    hosts.restart(apiserver, hosts.look(apiserver), how)
-    assert (tmp_path / "log").read_text().splitlines() == [
-        "systemctl show --property=MainPID --value kube-apiserver.service",
-        "systemctl kill --signal=SIGTERM kube-apiserver.service",
-        "systemctl kill --signal=SIGKILL kube-apiserver.service",
-        "systemctl start kube-apiserver.service",
-    ]
+    return tmp_path
 
 
-def test_a_unit_that_heeds_sigterm_gets_no_sigkill(
-    tmp_path: Path, doomed: tuple[Apiserver, int], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("method", "started"),
+    [
+        (
+            RestartMethod.SYSTEMD,
+            [
+                "systemctl show --property=MainPID --value kube-apiserver.service",
+                "systemctl start kube-apiserver.service",
+            ],
+        ),
+        (
+            RestartMethod.CRI,
+            [
+                "crictl ps --quiet --state Running --name ^kube-apiserver$",
+                "crictl inspect --output go-template --template {{.info.pid}} 0badcafe",
+                "crictl stop --timeout 1 0badcafe",
+            ],
+        ),
+        (RestartMethod.COMMAND, ["restart-apiserver now"]),
+    ],
+)
+def test_a_restart_is_one_act_on_the_host(
+    programs: Path, doomed: tuple[Apiserver, int], method: RestartMethod, started: list[str]
 ) -> None:
     apiserver, pid = doomed
-    recorder(tmp_path, "systemctl", {"show": f"echo {pid}", "kill": f"kill -9 {pid}"})
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     hosts = Hosts(HostsConfig(local=True, become=False))
     process = hosts.look(apiserver)
-    hosts.restart(apiserver, process, Restart(RestartMethod.SYSTEMD, 5, unit="kube-apiserver.service"))
-    assert "SIGKILL" not in (tmp_path / "log").read_text()
+    done = hosts.restart(apiserver, process, WAYS[method])
+    assert (programs / "log").read_text().splitlines() == started
+    assert (done.process, "changed=1" in done.stdout) == (process, True)
+    assert Path(f"/proc/{pid}").exists() is (method is RestartMethod.COMMAND)
 
 
-def test_a_unit_whose_process_is_another_one_is_left_alone(
-    tmp_path: Path, doomed: tuple[Apiserver, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    apiserver, _ = doomed
-    recorder(tmp_path, "systemctl", {"show": "echo 1"})
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+@pytest.mark.parametrize("method", WAYS)
+def test_no_restart_in_check_mode(programs: Path, doomed: tuple[Apiserver, int], method: RestartMethod) -> None:
+    apiserver, pid = doomed
     hosts = Hosts(HostsConfig(local=True, become=False))
-    with pytest.raises(BadResponse, match="Whose process the unit runs"):
-        hosts.restart(apiserver, hosts.look(apiserver), Restart(RestartMethod.SYSTEMD, 1, unit="other.service"))
-    assert "kill" not in (tmp_path / "log").read_text()
+    where = {"ballast_listens": apiserver.listens, "ballast_executable": apiserver.executable, "ballast_expected": None}
+    outcome = hosts._play(Play("restart", HOST, {**where, **WAYS[method].variables}, 30.0, check=True))
+    assert outcome.results["Restart"]["ballast"]["process"]["pid"] == pid
+    assert "changed=0" in outcome.stdout
+    log = programs / "log"
+    started = {line.split()[1] for line in log.read_text().splitlines()} if log.exists() else set()
+    assert started <= {"show", "ps", "inspect"}
+    assert Path(f"/proc/{pid}").exists()
 
 
-def test_a_container_is_stopped_by_the_runtime(
-    tmp_path: Path, doomed: tuple[Apiserver, int], monkeypatch: pytest.MonkeyPatch
+def test_a_unit_whose_process_is_another_one_is_left_alone(programs: Path, doomed: tuple[Apiserver, int]) -> None:
+    apiserver, pid = doomed
+    recorder(programs, "systemctl", {"show": "echo 1"})
+    hosts = Hosts(HostsConfig(local=True, become=False))
+    with pytest.raises(Conflict, match=f"runs process 1, and the apiserver is {pid}: nothing was done"):
+        hosts.restart(apiserver, hosts.look(apiserver), WAYS[RestartMethod.SYSTEMD])
+    assert Path(f"/proc/{pid}").exists()
+
+
+def test_a_restart_that_fails_in_the_middle_says_what_had_been_done(
+    programs: Path, doomed: tuple[Apiserver, int]
 ) -> None:
     apiserver, pid = doomed
-    recorder(tmp_path, "crictl", {"ps": "echo 0badcafe", "inspect": f"echo {pid}"})
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    recorder(programs, "systemctl", {"show": f"echo {pid}", "start": "echo masked >&2; exit 1"})
     hosts = Hosts(HostsConfig(local=True, become=False))
-    hosts.restart(apiserver, hosts.look(apiserver), Restart(RestartMethod.CRI, 5, container="kube-apiserver"))
-    assert (tmp_path / "log").read_text().splitlines() == [
-        "crictl ps --quiet --state Running --name ^kube-apiserver$",
-        "crictl inspect --output go-template --template {{.info.pid}} 0badcafe",
-        "crictl stop --timeout 5 0badcafe",
-    ]
+    with pytest.raises(
+        BadResponse, match=rf"after SIGTERM was sent .* and SIGKILL was sent to process {pid}: .*masked"
+    ):
+        hosts.restart(apiserver, hosts.look(apiserver), WAYS[RestartMethod.SYSTEMD])
 
 
 def test_nothing_that_a_template_could_be_is_given_to_ansible() -> None:
@@ -313,6 +394,8 @@ def test_names_that_could_be_anything_else_are_refused(tmp_path: Path, name: str
         ("Shared connection to 10.0.0.1 closed.", True, Timeout),
         ("Shared connection to 10.0.0.1 closed.", False, Timeout),
         ("client_loop: send disconnect: Broken pipe", True, Timeout),
+        ("Read from remote host 10.0.0.1: Connection reset by peer", True, Timeout),
+        ("client_loop: send disconnect: Connection reset by peer", True, Timeout),
     ],
 )
 def test_a_way_that_breaks_off_is_no_host_that_was_not_reached(
@@ -321,18 +404,6 @@ def test_a_way_that_breaks_off_is_no_host_that_was_not_reached(
     error = unreachable("cp-1", {"msg": words}, acts=acts)
     assert type(error) is kind
     assert ("unknown what took effect" in error.message) is (acts and kind is Timeout)
-
-
-def test_what_fails_after_something_was_done_does_not_say_that_nothing_was() -> None:
-    refused = {"msg": "ssh: connect to host 10.0.0.1 port 22: Connection refused"}
-    error = unreachable("cp-1", refused, acts=True, acted=["End it"])
-    assert isinstance(error, Timeout)
-    assert "broke off after 'End it' had been done; it is unknown what took effect" in error.message
-    sudo = failed("cp-1", "Start it", {"msg": "Missing sudo password"}, acted=["End it", "End it for good"])
-    assert isinstance(sudo, BadResponse)
-    assert sudo.message == (
-        "task 'Start it' failed after 'End it' and 'End it for good' had been done: Missing sudo password"
-    )
 
 
 def test_a_host_without_python() -> None:

@@ -14,8 +14,8 @@ from kube_ballast.clients.hosts.running import Outcome, Play, Variable, run
 from kube_ballast.clients.hosts.types import Process, Restarted, Sight, parsed
 from kube_ballast.config import HostsConfig
 
-CUT, LOOK = "cut-connections", "look"
-_TASK: Final = {CUT: "Cut", LOOK: "Look"}
+CUT, LOOK, RESTART = "cut-connections", "look", "restart"
+_TASK: Final = {CUT: "Cut", LOOK: "Look", RESTART: "Restart"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ class Hosts:
     """The hosts of one cluster. Every call is one playbook, and ends within the configured ``timeout`` and 10 s.
 
     Each raises Unavailable (not reached: nothing was done), Timeout (no end; of what acts it is unknown what took
-    effect), Denied (ssh or sudo say no), Conflict (the host or the process is not as it has to be), LocalDisk, and
-    BadResponse.
+    effect), Denied (ssh or sudo say no), Busy (somebody acts on that apiserver there), Conflict (the host or the process
+    is not as it has to be), LocalDisk, and BadResponse.
     """
 
     def __init__(self, config: HostsConfig) -> None:
@@ -66,9 +66,8 @@ class Hosts:
     def restart(self, apiserver: Apiserver, expected: Process, how: Restart) -> Restarted:
         """Ends that process, and sees to it that another one is started. Does not wait until it serves."""
         variables = {**_where(apiserver), "ballast_expected": _given(expected), **how.variables}
-        outcome = self._play(Play(how.playbook, apiserver.host, variables, self._config.timeout))
-        seen = parsed(apiserver.host, outcome.results["Look"].get("ballast"), outcome.stdout)
-        return Restarted(seen.process, outcome.stdout)
+        seen = self._seen(apiserver, RESTART, variables, check=False)
+        return Restarted(seen.process, seen.stdout)
 
     def _cutting(self, apiserver: Apiserver) -> Mapping[str, Variable]:
         return {**_where(apiserver), "ballast_ss": self._config.ss}

@@ -1,6 +1,6 @@
 """What Ansible, ssh and sudo say when it goes wrong, as `kube_ballast.clients.errors`, one clear message each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from kube_ballast.clients.errors import BadResponse, ClientError, Conflict, Denied, Timeout, Unavailable
@@ -19,6 +19,8 @@ _NOT_REACHED: Final = (
     "kex_exchange_identification",
 )
 """What ssh says before anything could begin there."""
+_BROKE_OFF: Final = ("client_loop", "read from remote host")
+"""What it says of a connection that there was."""
 _KEY: Final = ("host key verification failed", "remote host identification has changed", "host key is known")
 _WHO: Final = ("permission denied", "too many authentication failures", "no supported authentication")
 _SUDO: Final = (
@@ -39,31 +41,24 @@ _SEVERAL: Final = "the inventory has several hosts"
 _TEXT: Final = 400
 
 
-def unreachable(host: str, result: Mapping[str, Any], *, acts: bool, acted: Sequence[str] = ()) -> ClientError:
-    """Why the host did not answer. A way that breaks off after it was there says nothing of what was done.
-
-    ``acted`` are the tasks that had changed something before.
-    """
+def unreachable(host: str, result: Mapping[str, Any], *, acts: bool) -> ClientError:
+    """Why the host did not answer. A way that breaks off after it was there says nothing of what was done."""
     words = _words(result)
     told = words.lower()
-    if acted:
-        return Timeout(host, f"the way to the host broke off {_after(acted)}; it is unknown what took effect ({words})")
     if any(each in told for each in _KEY):
         return Denied(host, f"its ssh host key is not the one in known_hosts_file: nothing was done ({words})")
     if any(each in told for each in _WHO):
         return Denied(host, f"ssh does not let us in: nothing was done ({words})")
-    if any(each in told for each in _NOT_REACHED):
+    if any(each in told for each in _NOT_REACHED) and not any(each in told for each in _BROKE_OFF):
         return Unavailable(host, f"the host is not reached by ssh: nothing was done ({words})")
     unknown = "it is unknown what took effect" if acts else "nothing was to be changed"
     return Timeout(host, f"the way to the host broke off; {unknown} ({words})")
 
 
-def failed(host: str, task: str, result: Mapping[str, Any], *, acted: Sequence[str] = ()) -> ClientError:
-    """Why a task did not do what it should; ``acted`` as for `unreachable`."""
+def failed(host: str, task: str, result: Mapping[str, Any]) -> ClientError:
+    """Why a task did not do what it should."""
     words = _words(result)
     told = words.lower()
-    if acted:
-        return BadResponse(host, f"task {task!r} failed {_after(acted)}: {words}")
     if told.startswith(_SEVERAL):
         return Conflict(host, words)
     if any(each in told for each in _SUDO):
@@ -71,10 +66,6 @@ def failed(host: str, task: str, result: Mapping[str, Any], *, acted: Sequence[s
     if "interpreter" in told and ("not found" in told or "no such file" in told):
         return Conflict(host, f"there is no Python on the host that Ansible could use: nothing was done ({words})")
     return BadResponse(host, f"task {task!r} failed: {words}")
-
-
-def _after(acted: Sequence[str]) -> str:
-    return f"after {' and '.join(map(repr, acted))} had been done"
 
 
 def _words(result: Mapping[str, Any]) -> str:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
 
 from kube_ballast.clients.hosts.running import Variable
 
@@ -19,13 +18,6 @@ class RestartMethod(StrEnum):
     """A container of a static Pod: the runtime stops it, and the kubelet starts it again. No manifest is moved."""
 
 
-PLAYBOOKS: Final[Mapping[RestartMethod, str]] = {
-    RestartMethod.COMMAND: "restart-by-command",
-    RestartMethod.SYSTEMD: "restart-by-systemd",
-    RestartMethod.CRI: "restart-by-cri",
-}
-
-
 @dataclass(frozen=True, slots=True)
 class Restart:
     """``command`` is for `COMMAND`, ``unit`` for `SYSTEMD`, ``container`` for `CRI`; SIGKILL comes ``grace`` later."""
@@ -37,16 +29,12 @@ class Restart:
     container: str = ""
 
     @property
-    def playbook(self) -> str:
-        """Its name, without the ending."""
-        return PLAYBOOKS[self.method]
-
-    @property
     def variables(self) -> Mapping[str, Variable]:
         """What the playbook takes."""
-        own: Mapping[RestartMethod, Mapping[str, Variable]] = {
-            RestartMethod.COMMAND: {"ballast_command": self.command},
-            RestartMethod.SYSTEMD: {"ballast_unit": self.unit, "ballast_grace": self.grace},
-            RestartMethod.CRI: {"ballast_container": self.container, "ballast_grace": self.grace},
+        return {
+            "ballast_method": str(self.method),
+            "ballast_command": self.command,
+            "ballast_unit": self.unit,
+            "ballast_container": self.container,
+            "ballast_grace": self.grace,
         }
-        return own[self.method]

@@ -19,6 +19,7 @@ from kube_ballast.clients.errors import BadResponse, Conflict, Timeout, Unavaila
 from kube_ballast.clients.hosts.failures import failed, unreachable
 
 PLAYBOOKS: Final = Path(__file__).with_name("playbooks")
+_BOUND: Final = Path(__file__).with_name("bound.py")
 STDOUT_BYTES: Final = 4096
 """Of what Ansible says, this much is kept as evidence: its beginning and its end."""
 EVENT_BYTES: Final = 1024 * 1024
@@ -71,13 +72,14 @@ def run(play: Play, folder: Path, inventory: Path, environment: Mapping[str, str
             took effect.
         Denied: ssh's or sudo's answer is no.
         Conflict: the inventory has no such host, or several.
-        BadResponse: a task failed otherwise, or after another had acted; its words are told.
+        BadResponse: a task failed otherwise; its words are told.
     """
     if find_spec("ansible_runner") is None or find_spec("ansible") is None:
         raise Unavailable(play.host, "Ansible is not installed here: nothing was done. Install kube-ballast[hosts]")
     _lay_out(play, folder)
     arguments = [
-        *(sys.executable, "-m", "ansible_runner", "run", str(folder), "--ident", "run", "--quiet"),
+        *(sys.executable, "-P", str(_BOUND), str(os.getpid())),
+        *("run", str(folder), "--ident", "run", "--quiet"),
         *("--project-dir", str(PLAYBOOKS), "--playbook", f"{play.name}.yml"),
         *("--inventory", str(inventory), "--limit", play.host),
     ]
@@ -99,9 +101,11 @@ def _lay_out(play: Play, folder: Path) -> None:
         if _TEMPLATE.search(value):
             raise BadResponse(play.host, f"{value!r} is not given to Ansible: it would be read as a template")
     (folder / "env").mkdir()
+    # It looks every second whether it has to end.
+    settings = {"job_timeout": max(1, round(play.seconds)), "pexpect_timeout": 1, "suppress_env_files": True}
     for name, content in (
         ("extravars", json.dumps(play.variables)),
-        ("settings", json.dumps({"job_timeout": max(1, round(play.seconds)), "suppress_env_files": True})),
+        ("settings", json.dumps(settings)),
         ("cmdline", "--check" if play.check else ""),
     ):
         if content:
@@ -119,7 +123,7 @@ def _texts(value: object) -> list[str]:
 
 
 def _end(runner: "subprocess.Popen[bytes]") -> None:
-    """Ansible itself is in a session of its own, and ends when ansible-runner does."""
+    """Ansible itself is in a session of its own, and is ended by ansible-runner."""
     with suppress(ProcessLookupError):
         os.killpg(runner.pid, signal.SIGTERM)
     try:
@@ -136,11 +140,10 @@ def _outcome(play: Play, folder: Path) -> Outcome:
     results: dict[str, Mapping[str, Any]] = {}
     for event in _events(play, artifacts):
         result = event.event_data.res
-        acted = [] if play.check else [name for name, each in results.items() if each.get("changed")]
         if event.event == "runner_on_unreachable":
-            raise unreachable(play.host, result, acts=not play.check, acted=acted)
+            raise unreachable(play.host, result, acts=not play.check)
         if event.event == "runner_on_failed":
-            raise failed(play.host, event.event_data.task, result, acted=acted)
+            raise failed(play.host, event.event_data.task, result)
         if event.event == "runner_on_ok":
             results[event.event_data.task] = result
     if status == "successful" and results:

@@ -70,10 +70,16 @@ class CannotCut(Conflict):
     """This host cannot cut connections: there is no ``ss``, an old one, or its kernel is built without it."""
 
 
+class Busy(Conflict):
+    """Somebody acts on that apiserver there: what was begun before, and whose answer was lost, may be under way."""
+
+
 _KINDS: Final[Mapping[str, type[ClientError]]] = {
     "not_permitted": Denied,
     "no_ss": CannotCut,
     "kernel_cannot": CannotCut,
+    "busy": Busy,
+    "restart_failed": BadResponse,
 }
 
 
@@ -82,8 +88,9 @@ def parsed(host: str, told: object, stdout: str) -> Sight:
 
     Raises:
         Denied: it takes more rights there.
+        Busy: somebody acts there already.
         Conflict: the process or the host is not as it has to be.
-        BadResponse: this is not what the module says.
+        BadResponse: a restart failed, or this is not what the module says.
     """
     try:
         content = _Told.model_validate(told)

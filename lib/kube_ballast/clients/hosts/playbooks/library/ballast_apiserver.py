@@ -1,19 +1,26 @@
-"""Ansible module: looks at one apiserver's process on its host, and cuts its connections to etcd.
+"""Ansible module: looks at one apiserver's process on its host, cuts its connections to etcd, and restarts it.
 
 It runs on that host with whatever Python is there (3.8 or newer, as ansible-core asks), so it stands on nothing of
 ours. It always answers with ``ballast``: either ``problem`` (one of `PROBLEMS`, with ``words``), or what was found. No
 shell is started, and ``ss`` gets each connection as arguments of its own.
 
 A process is known by its id, the ticks after the boot at which it began, and the boot's id: an id alone is used again.
+
+Whoever acts holds a lock on the host until it has ended, also when nobody waits for its answer any more. Looking tells
+that somebody does.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import ipaddress
 import os
 import re
+import signal
 import socket
 import time
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
@@ -23,8 +30,11 @@ from ansible.module_utils.basic import AnsibleModule
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    Run = Callable[[list[str]], tuple[int, str, str]]
-    """Starts a program with these arguments, without a shell; gives its exit code, stdout and stderr."""
+    Run = Callable[..., tuple[int, str, str]]
+    """Starts a program with these arguments, without a shell; gives its exit code, stdout and stderr.
+
+    ``environ_update`` is what its environment has besides ours.
+    """
 
 PROBLEMS = (
     "no_process",
@@ -37,11 +47,18 @@ PROBLEMS = (
     "not_permitted",
     "kernel_cannot",
     "not_cut",
+    "busy",
+    "not_its_process",
+    "restart_failed",
 )
 ESTABLISHED, LISTENS = "01", "0A"
 GONE_SECONDS = 2.0
 """How long a connection that was cut may still be seen."""
+KILLED_SECONDS = 5.0
+"""How long a process may still be seen after SIGKILL."""
 PAUSE = 0.02
+LOCKS = "/run"
+"""Only root makes files there, and nobody else can hold a lock that stands for one of ours."""
 
 
 class Problem(Exception):
@@ -71,6 +88,37 @@ class Identity(NamedTuple):
     pid: int
     started: int
     boot: str
+
+
+def lock_file(listens: str) -> str:
+    return f"{LOCKS}/ballast-apiserver-{listens.rpartition(':')[2]}.lock"
+
+
+def nobody_acts(listens: str) -> None:
+    """Raises `Problem` while somebody acts on the apiserver of ``listens``."""
+    if os.path.lexists(lock_file(listens)):
+        with locked(listens, os.O_RDONLY, fcntl.LOCK_SH):
+            pass
+
+
+@contextmanager
+def locked(listens: str, flags: int, kind: int) -> Iterator[None]:
+    """Raises `Problem` while somebody acts on the apiserver of ``listens``, or where that cannot be told.
+
+    The lock is this process' own, and no program that it starts has it: an apiserver would keep it for good.
+    """
+    try:
+        file = os.open(lock_file(listens), flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise Problem("not_permitted", f"whether somebody acts on {listens} cannot be told: {error}") from error
+    try:
+        try:
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Problem("busy", f"somebody acts on {listens} on its host already, and has not ended") from error
+        yield
+    finally:
+        os.close(file)
 
 
 def table(process: str) -> Iterator[Row]:
@@ -158,8 +206,21 @@ def sockets(pid: str) -> set[str]:
 
 def identity(pid: int) -> Identity:
     """Raises OSError when there is no such process."""
-    after_name = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
-    return Identity(pid, int(after_name[19]), _read("/proc/sys/kernel/random/boot_id").strip())
+    return Identity(pid, int(_status(pid)[19]), _read("/proc/sys/kernel/random/boot_id").strip())
+
+
+def _status(pid: int) -> list[str]:
+    """What /proc says after the process' name: its state, and 19 fields on, when it began."""
+    return _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+
+
+def lives(who: Identity) -> bool:
+    """Whether that process has not ended. One that ended and that its parent has not asked for yet has."""
+    try:
+        status = _status(who.pid)
+    except OSError:
+        return False
+    return int(status[19]) == who.started and status[0] not in ("Z", "X")
 
 
 def found_process(listens: str, executable: str) -> Identity:
@@ -269,13 +330,146 @@ def try_cutting(ss: str, run: Run) -> None:
                 )
 
 
+def ended(who: Identity, within: float) -> bool:
+    """Waits for its end: whether it came within so many seconds."""
+    gives_up = time.monotonic() + within
+    while lives(who):
+        if time.monotonic() > gives_up:
+            return False
+        time.sleep(PAUSE)
+    return True
+
+
+def end(who: Identity, grace: float, done: list[str]) -> None:
+    """SIGTERM, and SIGKILL where that does not end it within ``grace`` seconds. ``done`` gets what was done."""
+    handle = _handle(who.pid)
+    try:
+        # What was opened first and is compared now is that process for good, whoever has its id later.
+        same(identity(who.pid), who._asdict())
+        for number, within in ((signal.SIGTERM, grace), (signal.SIGKILL, KILLED_SECONDS)):
+            if not _sent(who, handle, number):
+                return
+            done.append(f"{number.name} was sent to process {who.pid}")
+            if ended(who, within):
+                return
+    finally:
+        if handle is not None:
+            os.close(handle)
+    raise Problem("restart_failed", f"process {who.pid} is still there {KILLED_SECONDS:g} s after SIGKILL")
+
+
+def _handle(pid: int) -> int | None:
+    """A descriptor of that very process; None where Python (before 3.9) or the kernel (before 5.3) has none."""
+    if not hasattr(os, "pidfd_open"):
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError as error:
+        if error.errno != errno.ENOSYS:
+            raise
+        return None
+
+
+def _sent(who: Identity, handle: int | None, number: signal.Signals) -> bool:
+    """Whether it was sent: to one that has ended nothing is."""
+    try:
+        if handle is not None:
+            signal.pidfd_send_signal(handle, number)
+        elif lives(who):
+            os.kill(who.pid, number)
+        else:
+            return False
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def by_systemd(who: Identity, parameters: dict[str, Any], run: Run, *, check: bool) -> None:
+    """Ends the unit's process, and starts the unit: nothing to do where systemd has done so already."""
+    unit = parameters["unit"]
+    main = _asked(run, ["systemctl", "show", "--property=MainPID", "--value", unit])
+    if main != str(who.pid):
+        raise Problem(
+            "not_its_process", f"unit {unit} runs process {main}, and the apiserver is {who.pid}: nothing was done"
+        )
+    if check:
+        return
+    done: list[str] = []
+    with _telling(done):
+        end(who, parameters["grace"], done)
+        _asked(run, ["systemctl", "start", unit])
+
+
+def by_cri(who: Identity, parameters: dict[str, Any], run: Run, *, check: bool) -> None:
+    """The container runtime stops its container, and the kubelet starts another one. No manifest is moved."""
+    name, grace = parameters["container"], parameters["grace"]
+    found = _asked(run, ["crictl", "ps", "--quiet", "--state", "Running", "--name", f"^{name}$"]).split()
+    if len(found) != 1:
+        raise Problem("not_its_process", f"{len(found)} containers are called {name} and run: nothing was done")
+    main = _asked(run, ["crictl", "inspect", "--output", "go-template", "--template", "{{.info.pid}}", found[0]])
+    if main != str(who.pid):
+        raise Problem(
+            "not_its_process", f"container {name} runs process {main}, and the apiserver is {who.pid}: nothing was done"
+        )
+    if check:
+        return
+    done: list[str] = []
+    with _telling(done):
+        _asked(run, ["crictl", "stop", "--timeout", str(grace), found[0]])
+        done.append(f"container {found[0]} was stopped")
+        if not ended(who, KILLED_SECONDS):
+            raise Problem("restart_failed", f"process {who.pid} is still there")
+
+
+def by_command(who: Identity, parameters: dict[str, Any], run: Run, *, check: bool) -> None:
+    """A program of the site's own ends it and starts another one."""
+    if not check:
+        _asked(run, parameters["command"], environ_update={"BALLAST_APISERVER_PID": str(who.pid)})
+
+
+RESTARTS = {"systemd": by_systemd, "cri": by_cri, "command": by_command}
+
+
+@contextmanager
+def _telling(done: list[str]) -> Iterator[None]:
+    """What fails in here says what had been ``done`` before."""
+    try:
+        yield
+    except (Problem, OSError) as error:
+        if not done:
+            raise
+        raise Problem("restart_failed", f"after {' and '.join(done)}: {error}") from error
+
+
+def _asked(run: Run, command: list[str], **more: dict[str, str]) -> str:
+    """What it says. Raises `Problem` where it fails."""
+    try:
+        code, told, errors = run(command, **more)
+    except OSError as error:
+        raise Problem("restart_failed", f"{command[0]} is not started: {error.strerror}") from error
+    if code:
+        words = " ".join(f"{errors} {told}".split())
+        raise Problem("restart_failed", f"{' '.join(command)} ended with {code}: {words}")
+    return str(told).strip()
+
+
 def answer(parameters: dict[str, Any], run: Run, ss: str | None, *, check: bool) -> dict[str, Any]:
     """What ``parameters`` ask for. In check mode nothing of the apiserver's is touched."""
+    if check or parameters["mode"] == "look":
+        nobody_acts(parameters["listens"])
+        return _answer(parameters, run, ss, check=check)
+    with locked(parameters["listens"], os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX):
+        return _answer(parameters, run, ss, check=check)
+
+
+def _answer(parameters: dict[str, Any], run: Run, ss: str | None, *, check: bool) -> dict[str, Any]:
     expected, mode = parameters["expected"], parameters["mode"]
     who = found_process(parameters["listens"], parameters["executable"])
     if expected:
         same(who, expected)
-    if mode == "look":
+    if mode == "restart":
+        RESTARTS[parameters["method"]](who, parameters, run, check=check)
+    if mode != "cut":
         return {"process": who._asdict()}
     if ss is None:
         raise Problem("no_ss", "there is no ss on this host: install iproute2")
@@ -304,24 +498,36 @@ def main() -> None:
     """As Ansible starts it."""
     module = AnsibleModule(
         argument_spec={
-            "mode": {"choices": ["look", "cut"], "required": True},
+            "mode": {"choices": ["look", "cut", "restart"], "required": True},
             "listens": {"type": "str", "required": True},
             "executable": {"type": "str", "required": True},
             "expected": {"type": "dict"},
             "only": {"type": "list", "elements": "str"},
             "ss": {"type": "str", "default": "ss"},
+            "method": {"choices": sorted(RESTARTS)},
+            "command": {"type": "list", "elements": "str"},
+            "unit": {"type": "str"},
+            "container": {"type": "str"},
+            "grace": {"type": "int"},
         },
         supports_check_mode=True,
     )
     parameters = module.params
-    run = partial(module.run_command, expand_user_and_vars=False)
+    restarts = parameters["mode"] == "restart" and not module.check_mode
+    if restarts:
+        # Whoever ends this politely would leave a process that was ended and that nobody starts. Not SIG_IGN: that
+        # would be handed down to what is started.
+        for number in (signal.SIGHUP, signal.SIGTERM):
+            signal.signal(number, lambda *_: None)
+    run = partial(module.run_command, expand_user_and_vars=False, handle_exceptions=False)
     try:
         told = answer(parameters, run, module.get_bin_path(parameters["ss"]), check=module.check_mode)
     except Problem as problem:
         told = {"problem": problem.kind, "words": str(problem)}
     except OSError as error:  # it ended while it was looked at
         told = {"problem": "process_changed", "words": f"it changed meanwhile: {error}"}
-    changed = not module.check_mode and bool(told.get("connections"))
+    acted = restarts and "problem" not in told
+    changed = acted or (not module.check_mode and bool(told.get("connections")))
     module.exit_json(changed=changed, ballast=told)
 
 
