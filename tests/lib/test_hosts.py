@@ -149,6 +149,33 @@ def test_a_host_key_that_is_not_known(tmp_path: Path, sshd: Sshd, apiserver: Api
     assert error.message.startswith("its ssh host key is not the one in known_hosts_file: nothing was done (")
 
 
+@pytest.mark.parametrize(
+    "variables",
+    [
+        "ansible_ssh_common_args='-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o BatchMode=no'",
+        "ansible_ssh_args='-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null'",
+        "ansible_ssh_extra_args='-o StrictHostKeyChecking=no' ansible_host_key_checking=false",
+        "ansible_ssh_common_args='-F /dev/null -o StrictHostKeyChecking=no'",
+    ],
+)
+def test_no_inventory_lets_a_host_in_that_is_not_known(
+    tmp_path: Path, sshd: Sshd, apiserver: Apiserver, variables: str
+) -> None:
+    nobody = tmp_path / "known_hosts"
+    nobody.touch()
+    port = f"ansible_port={sshd.port} ansible_user={sshd.user} ansible_ssh_private_key_file={sshd.key}"
+    error = raised(reached(tmp_path, sshd, known_hosts_file=nobody, variables=f"{variables} {port}"), apiserver)
+    assert isinstance(error, Denied)
+    assert error.message.startswith("its ssh host key is not the one in known_hosts_file: nothing was done (")
+
+
+def test_what_an_inventory_gives_ssh_besides_leaves_the_rest_as_it_is(
+    tmp_path: Path, sshd: Sshd, apiserver: Apiserver
+) -> None:
+    hosts = reached(tmp_path, sshd, variables="ansible_ssh_common_args='-o LogLevel=ERROR'")
+    assert hosts.look(apiserver) == reached(tmp_path, sshd).look(apiserver)
+
+
 def test_a_host_that_is_not_reached(tmp_path: Path, stack: Stack, sshd: Sshd, apiserver: Apiserver) -> None:
     error = raised(reached(tmp_path, sshd, port=stack.port()), apiserver)
     assert isinstance(error, Unavailable)

@@ -3,7 +3,7 @@
 import tempfile
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -80,7 +80,8 @@ class Hosts:
         with tempfile.TemporaryDirectory(prefix="ballast-") as name:  # mode 0700
             folder = Path(name)
             where = inventory.write(self._config, self._nodes, play.host, folder)
-            return run(play, folder, where, inventory.environment(self._config, folder))
+            told = replace(play, variables={**play.variables, **inventory.variables(self._config, folder)})
+            return run(told, folder, where, inventory.environment(self._config, folder))
 
 
 def _where(apiserver: Apiserver) -> Mapping[str, Variable]:

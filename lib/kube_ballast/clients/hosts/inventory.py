@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,24 +31,36 @@ def write(config: HostsConfig, nodes: NodesCache | None, host: str, folder: Path
         if not config.inventory.exists():
             raise Conflict(host, f"the inventory {config.inventory} is not there: nothing was done")
         return config.inventory.resolve()
-    variables: dict[str, Any] = {}
+    own: dict[str, Any] = {}
     if config.local:
-        variables = {"ansible_connection": "local", "ansible_python_interpreter": config.python or sys.executable}
+        own = {"ansible_connection": "local", "ansible_python_interpreter": config.python or sys.executable}
     elif nodes is not None:
-        variables = {"ansible_host": nodes.address(host)}
+        own = {"ansible_host": nodes.address(host)}
     file = folder / "inventory.json"
-    file.write_text(json.dumps({"all": {"hosts": {host: variables}}}))
+    file.write_text(json.dumps({"all": {"hosts": {host: own}}}))
     return file
+
+
+def variables(config: HostsConfig, folder: Path) -> Mapping[str, str]:
+    """What no inventory replaces: its own arguments for ssh come later, and ssh heeds the first of an option."""
+    options = [
+        # One connection a task, and none that outlives the playbook.
+        *("ControlMaster=no", "ControlPath=none"),
+        *("BatchMode=yes", "StrictHostKeyChecking=yes"),
+    ]
+    arguments = []
+    if config.ssh is not None:
+        arguments = ["-F", str(folder / _SSH)]
+        options += [f"UserKnownHostsFile={_quoted(config.ssh.known_hosts_file)}", "GlobalKnownHostsFile=none"]
+    return {"ansible_ssh_args": shlex.join([*arguments, *(each for one in options for each in ("-o", one))])}
 
 
 def environment(config: HostsConfig, folder: Path) -> Mapping[str, str]:
     """For Ansible alone: nobody's own configuration changes what is done. Variables of an inventory win over it."""
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
     kept = {name: os.environ[name] for name in ("SSH_AUTH_SOCK", "HOME") if name in os.environ}
-    ssh = {"ANSIBLE_SSH_COMMON_ARGS": f"-F {folder / _SSH}"} if config.ssh is not None else {}
     return {
         **kept,
-        **ssh,
         "PATH": path,
         "LANG": "C.UTF-8",
         "ANSIBLE_HOME": str(folder / "ansible"),
@@ -56,8 +69,6 @@ def environment(config: HostsConfig, folder: Path) -> Mapping[str, str]:
         "ANSIBLE_LOCALHOST_WARNING": "False",
         # Modules go through ssh's own stdin: nothing is written on the host, and no sftp is needed.
         "ANSIBLE_PIPELINING": "True",
-        # One connection a task, and none that outlives the playbook.
-        "ANSIBLE_SSH_ARGS": "-o ControlMaster=no -o ControlPath=none -o BatchMode=yes",
         "ANSIBLE_HOST_KEY_CHECKING": "True",
         "ANSIBLE_TIMEOUT": str(CONNECT_SECONDS),
         "ANSIBLE_BECOME": str(config.become),
