@@ -283,6 +283,10 @@ class StepFailed(Exception):
     """The run cannot go on; the text says why and what a person can do. Nothing is half-done."""
 
 
+class InVain(StepFailed):
+    """All steps are done, and the fault goes on all the same: the ledger says so of this run (`Action.in_vain`)."""
+
+
 class OutcomeUnknown(Exception):
     """Whether the step took effect cannot be told by looking either: a person has to."""
 
@@ -413,7 +417,7 @@ class Runbook(Protocol[W]):
         """Pure: the same world gives the same plan."""
 
     def verify(self, context: StepContext) -> Done:
-        """Looks at the world, not at the alert. Raises `StepFailed`."""
+        """Looks at the world, not at the alert. Raises `StepFailed`, `InVain` where the fault itself goes on."""
 
 
 class StopKind(StrEnum):
@@ -514,7 +518,7 @@ class Action:
     words: str
     ended_at: float | None
     in_vain: bool = False
-    """All its steps were done, and the world was not as it should be afterwards."""
+    """All its steps were done, and the fault went on all the same (`InVain`)."""
 
 
 class Ledger(Protocol):

@@ -3,13 +3,14 @@
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import structlog
 
 from ballast_remediator.contract import (
     Done,
+    InVain,
     Observed,
     OutcomeUnknown,
     Progress,
@@ -172,6 +173,15 @@ def _expect_untold(record: StepRecord, told: str | None) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """How a run ends. ``in_vain`` as `InVain` says."""
+
+    state: RunState
+    words: str
+    in_vain: bool = False
+
+
 class Executor:
     """Runs the steps of claimed runs, then verifies."""
 
@@ -218,8 +228,8 @@ class Executor:
         """
         context = self._context(run, token)
         try:
-            outcome, words = self._outcome(run, context, steps)
-            context.record(runs.advance, outcome, words)
+            outcome = self._outcome(run, context, steps)
+            context.record(runs.advance, outcome.state, outcome.words, in_vain=outcome.in_vain)
         except (Stopped, runs.Fenced) as error:
             log.info("run_left", run=run.id, reason=str(error))
 
@@ -233,7 +243,7 @@ class Executor:
             stopping=self._stopping,
         )
 
-    def _outcome(self, run: Run, context: Context, steps: Sequence[StepRecord] | None) -> tuple[RunState, str]:
+    def _outcome(self, run: Run, context: Context, steps: Sequence[StepRecord] | None) -> _Outcome:
         try:
             runbook = self._runbook(run.target.runbook)
             if run.state is not RunState.VERIFYING:
@@ -241,20 +251,23 @@ class Executor:
                     if step.done_at is None:
                         self._carry_out(step, runbook.steps[step.spec.kind], context)
                 context.record(runs.advance, RunState.VERIFYING, "all steps are done; looking at the world")
-            return RunState.SUCCEEDED, runbook.verify(context).words
+            return _Outcome(RunState.SUCCEEDED, runbook.verify(context).words)
         except (Stopped, runs.Fenced):
             raise
         except OutcomeUnknown as error:
-            return RunState.OUTCOME_UNKNOWN, str(error)
+            return _Outcome(RunState.OUTCOME_UNKNOWN, str(error))
+        except InVain as error:
+            return _Outcome(RunState.FAILED, str(error), in_vain=True)
         except (StepFailed, ClientError) as error:
-            return RunState.FAILED, str(error)
+            return _Outcome(RunState.FAILED, str(error))
         except Exception as error:
             log.exception("runbook_fault", run=run.id)
             words = f"a fault in the runbook itself: {error!r}. Please report it"
             begun = next((step for step in context.steps() if step.intended_at and step.done_at is None), None)
             if begun is None:
-                return RunState.FAILED, words
-            return RunState.OUTCOME_UNKNOWN, f"step {begun.ordinal} ({begun.spec.words}) had begun; {words}"
+                return _Outcome(RunState.FAILED, words)
+            told = f"step {begun.ordinal} ({begun.spec.words}) had begun; {words}"
+            return _Outcome(RunState.OUTCOME_UNKNOWN, told)
 
     def _runbook(self, name: str) -> Runbook[Any]:
         found = self._runbooks.get(name)

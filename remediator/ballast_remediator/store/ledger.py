@@ -24,8 +24,8 @@ from ballast_remediator.contract import (
     first_refusal,
 )
 from ballast_remediator.store import clock, memory, stops
-from ballast_remediator.store.runs import NotPossible, begin, expect_owner, in_force, postpone, transition
-from ballast_remediator.store.schema import locks, runs, steps
+from ballast_remediator.store.runs import IN_VAIN, NotPossible, begin, expect_owner, in_force, postpone, transition
+from ballast_remediator.store.schema import audit, locks, runs, steps
 
 RETRY: Final = 2.0
 """Seconds until a claim that was refused is tried again."""
@@ -42,8 +42,10 @@ _BEGUN: Final = select(func.count()).where(
     # One that still goes on counts however long ago it began.
     or_(runs.c.started_at > bindparam("since"), runs.c.finished_at.is_(None)),
 )
-_UNDONE: Final = select(func.count()).where(steps.c.run_id == bindparam("run_id_"), steps.c.done_at.is_(None))
-"""Steps that are not done: what failed with all of them done failed at its verification."""
+_FAILURE: Final = select(audit.c.data).where(
+    audit.c.run_id == bindparam("run_id_"), audit.c.event == literal_column(f"'{RunState.FAILED}'")
+)
+"""What the audit keeps of a run's failure."""
 
 
 _OTHERS: Final = runs.alias("others")
@@ -195,8 +197,8 @@ def _action(connection: Connection, runbook: str, row: Row[*tuple[Any, ...]]) ->
     else:
         words = f"({runbook}) {'is' if row.finished_at is None else 'ended as'} {row.last_state}"
     failed = row.last_state == RunState.FAILED
-    in_vain = failed and connection.execute(_UNDONE, {"run_id_": row.last_id}).scalar() == 0
-    return Action(row.last_id, words, row.finished_at, in_vain)
+    kept = connection.execute(_FAILURE, {"run_id_": row.last_id}).scalar() if failed else None
+    return Action(row.last_id, words, row.finished_at, in_vain=bool(kept and kept.get(IN_VAIN)))
 
 
 def judge(

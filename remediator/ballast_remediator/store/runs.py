@@ -20,6 +20,8 @@ from ballast_remediator.store.records import StepRecord
 from ballast_remediator.store.schema import approvals, locks, preapprovals, runs, steps
 
 ENGINE: Final = "engine"
+IN_VAIN: Final = "in_vain"
+"""In the data of the audit's entry on the end of a run that failed so."""
 WOKEN: Final = 4
 """Runs that look again when a lock is freed: the first may find that there is nothing to do any more."""
 AFTER_FAULT: Final = 30.0
@@ -322,12 +324,18 @@ def note(connection: Connection, run_id: str, token: int, words: str) -> None:
     append(connection, run_id=run_id, event="note", actor=ENGINE, words=words)
 
 
-def advance(connection: Connection, run_id: str, token: int, to: RunState, words: str) -> None:
-    """`transition` for the owner of a run that executes. Raises `Fenced`, or `NotPossible`, when it is settled."""
+def advance(
+    connection: Connection, run_id: str, token: int, to: RunState, words: str, *, in_vain: bool = False
+) -> None:
+    """`transition` for the owner of a run that executes. Raises `Fenced`, or `NotPossible`, when it is settled.
+
+    Of one that failed ``in_vain`` the audit says so, and the ledger by that.
+    """
     values = {**_moved(connection, to, words), "run_id_": run_id, "token_": token}
     memory.later(connection, _MOVE_OWN[to], values, missed=lambda: _missed(connection, run_id, token, to))
     _leave(connection, run_id, to)
-    append(connection, run_id=run_id, event=to, actor=ENGINE, words=words)
+    data = {IN_VAIN: True} if in_vain else None
+    append(connection, run_id=run_id, event=to, actor=ENGINE, words=words, data=data)
 
 
 def _missed(connection: Connection, run_id: str, token: int, to: RunState) -> Exception:

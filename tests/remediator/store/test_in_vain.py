@@ -19,15 +19,16 @@ STEPS = len(PLAN.steps)
     ("done", "state", "in_vain"),
     [
         (STEPS, RunState.FAILED, True),
+        (STEPS, RunState.FAILED, False),
         (STEPS - 1, RunState.FAILED, False),
         (0, RunState.FAILED, False),
         (STEPS, RunState.SUCCEEDED, False),
     ],
 )
-def test_what_failed_with_all_its_steps_done_was_in_vain(
+def test_what_failed_since_the_fault_goes_on_was_in_vain(
     store: Store, done: int, state: RunState, *, in_vain: bool
 ) -> None:
-    """It is told from what failed before, and from what helped."""
+    """It is told from what failed before, from what failed of something else afterwards, and from what helped."""
     run = planned(store, opened(store))
     store.write(decisions.approve, run.id, plan_hash="h", person="anna", reason="looks right", acknowledged=())
     run = again(store, run)
@@ -40,7 +41,7 @@ def test_what_failed_with_all_its_steps_done_was_in_vain(
         store.write(runs.checkpoint, run.id, token, step_of(store, run.id, ordinal), Done("done"))
     if done == STEPS:
         store.write(runs.advance, run.id, token, RunState.VERIFYING, "looking")
-    store.write(runs.advance, run.id, token, state, "ended")
+    store.write(runs.advance, run.id, token, state, "ended", in_vain=in_vain)
     action = store.read(lambda connection: ledger.SqlLedger(connection, Host()).last_action(run.target))
     assert action is not None
     assert (action.run_id, action.in_vain) == (run.id, in_vain)
