@@ -105,7 +105,7 @@ class Planner:
                 runs.transition,
                 run.id,
                 RunState.PLANNING,
-                words=f"what would be done changed since it was approved (plan hash {outcome.request.plan_hash[:12]}…)",
+                words=f"what would be done changed since it was approved ({_changed(run, outcome)})",
                 # Nobody has seen the new plan: it gets a deadline of its own.
                 approved_hash=None,
                 expires_at=None,
@@ -186,6 +186,14 @@ class Planner:
         may = ready.rule.approvers
         people = {one.person: one for one in found if may is None or one.person in may}
         return tuple(one for one in people.values() if self._may_decide(one.person))
+
+
+def _changed(run: Run, ready: Ready) -> str:
+    """The limits that are others than those that were approved, as far as it is those, and the new plan's hash."""
+    before, now = (run.plan or {}).get("limits", {}), ready.plan.limits
+    names = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
+    limits = [f"{name} was {before.get(name, 'none')} and is {now.get(name, 'none')}" for name in names]
+    return "; ".join([*limits, f"plan hash {ready.request.plan_hash[:12]}…"])
 
 
 def _waits(plan: Plan, needed: int) -> str:

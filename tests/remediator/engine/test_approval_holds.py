@@ -59,6 +59,8 @@ def test_another_plan_does(asked: Desk) -> None:
     again = asked.until(RunState.AWAITING_APPROVAL)
 
     assert again.plan_hash != waiting.plan_hash
+    words = "what would be done changed since it was approved (members_at_once was none and is 2; plan hash "
+    assert words in asked.story(again)
     assert asked.runbook.done(again) == []
 
 

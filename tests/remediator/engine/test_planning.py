@@ -232,7 +232,8 @@ def test_a_plan_that_changed_since_its_approval_is_asked_about_anew(store: Store
     assert again.expires_at is not None
     assert run.expires_at is not None
     assert again.expires_at > run.expires_at
-    assert "planning: what would be done changed since it was approved (plan hash " in desk.story(run)
+    words = "planning: what would be done changed since it was approved (members_at_once was none and is 3; plan hash "
+    assert words in desk.story(run)
     assert desk.runbook.effects == []
 
 
