@@ -1,9 +1,12 @@
 """The apiservers of one cluster as runbooks reach them: evidence on each, their etcd, their hosts, themselves."""
 
 import concurrent.futures
+import socket
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import ip_address
 from typing import Final, Protocol
+from urllib.parse import urlsplit
 
 from ballast_remediator.config import ClusterConfig
 from ballast_remediator.config_apiservers import ApiserverConfig, ApiserversConfig
@@ -134,6 +137,7 @@ class Apiservers:
             names=self.names,
             told=by_apiserver(evidence.values()),
             silent=tuple(one.url for one in self._exporters if one.url not in evidence),
+            tellers=tuple(url for url, told in evidence.items() if any(one.subject == name for one in told)),
             members=members,
             process=process,
             connections=connections,
@@ -172,6 +176,16 @@ class Apiservers:
                 for endpoint, quorum, local, defragments in asked
             )
 
+    def strangers(self, name: str, endpoints: Iterable[str]) -> tuple[str, ...]:
+        """Those of ``endpoints`` (IP:PORT) that are none of the members, as far as their names are resolved here.
+
+        None where the configuration says which members that apiserver uses: they may be reached by other addresses.
+        """
+        if self.instance(name).etcd:
+            return ()
+        known = {address for one in self._endpoints for address in _addresses(one.config.endpoint)}
+        return tuple(one for one in endpoints if one not in known)
+
     def ready(self, name: str) -> None:
         """Raises a client's error while it does not say on /readyz that it is."""
         Kubernetes(self._access(name), agent="ballast-remediator").text("/readyz", timeout=PROBE)
@@ -193,6 +207,17 @@ class Apiservers:
     def _access(self, name: str) -> HttpConfig:
         settings = self._settings
         return HttpConfig(url=self.instance(name).url, tls=settings.tls, bearer_token_file=settings.bearer_token_file)
+
+
+def _addresses(url: str) -> set[str]:
+    """IP:PORT of whoever that URL names, as hosts tell it; none where its name is not resolved."""
+    parts = urlsplit(url)
+    try:
+        found = socket.getaddrinfo(parts.hostname, parts.port, type=socket.SOCK_STREAM)
+    except OSError:
+        return set()
+    hosts = {str(ip_address(one[4][0])) for one in found}
+    return {f"[{host}]:{parts.port}" if ":" in host else f"{host}:{parts.port}" for host in hosts}
 
 
 def by_apiserver(told: Iterable[tuple[Finding, ...]]) -> Evidence:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from ballast_remediator.config import ClusterConfig
 from ballast_remediator.contract import NotConfigured
 from kube_ballast.analysis.control_plane import MemberReads
 from kube_ballast.clients.errors import BadResponse, ClientError, Unavailable
+from kube_ballast.config import EtcdMemberConfig
 from tests.lib.fakes import RawServer, http
 from tests.remediator.guards import planes
 from tests.remediator.guards.planes import ENDPOINTS
@@ -84,6 +86,38 @@ def test_the_others_are_asked_whether_they_are_ready() -> None:
         asked = apiservers(first)
         asked.unready = frozenset({SICK, OTHER})
         assert asked.state(SICK).unready == {OTHER: "connection refused"}
+
+
+def test_who_tells_of_the_target_is_known() -> None:
+    with exporter(a="channel_stalled") as first, exporter() as second:
+        assert apiservers(first, second, GONE).state(SICK).tellers == (first,)
+
+
+@dataclass
+class Member:
+    """An etcd member that nobody asks anything."""
+
+    config: EtcdMemberConfig
+    grpc: Any = None
+    http: Any = None
+
+
+@pytest.mark.parametrize(
+    ("uses", "endpoints", "strangers"),
+    [
+        ([], ("10.0.0.1:2379", "127.0.0.1:2390", "[2001:db8::1]:2379"), ()),
+        ([], ("10.0.0.1:2379", "10.0.0.1:4001", "10.0.9.9:2379"), ("10.0.0.1:4001", "10.0.9.9:2379")),
+        ([], ("127.0.0.1:2391",), ("127.0.0.1:2391",)),
+        ([ENDPOINTS[0]], ("127.0.0.1:2391",), ()),
+    ],
+)
+def test_an_etcd_that_is_no_configured_member(
+    uses: list[str], endpoints: tuple[str, ...], strangers: tuple[str, ...]
+) -> None:
+    """Names of members are resolved, and one that is not is nobody's; what is said of an apiserver is trusted."""
+    urls = (ENDPOINTS[0], "https://localhost:2390", "https://[2001:db8:0::1]:2379", "https://nobody.invalid:2391")
+    members = [Member(EtcdMemberConfig(endpoint=url)) for url in urls]
+    assert Apiservers("here", config(etcd=uses), members).strangers(SICK, endpoints) == strangers
 
 
 def test_nobody_answers() -> None:

@@ -45,6 +45,10 @@ class ControlPlane:
     cannot_cut: str | None = None
     unready: Mapping[str, str] = field(default_factory=dict)
     """The apiservers besides the target that did not say on /readyz that they are ready, and why."""
+    tellers: tuple[str, ...] = ()
+    """The exporters that tell of the target."""
+    strangers: tuple[str, ...] = ()
+    """IP:PORT of each etcd that its process was started with and that is none of the members."""
 
     def others(self, verdict: str) -> tuple[str, ...]:
         """The apiservers besides the target of which everybody says that, and somebody does."""

@@ -1,4 +1,4 @@
-"""Every etcd member that this apiserver uses answers a linearizable and a serializable read."""
+"""Every etcd member that this apiserver uses is known, and answers a linearizable and a serializable read."""
 
 from ballast_remediator.contract import Answer
 from ballast_remediator.guards import allow, refuse
@@ -12,6 +12,13 @@ def its_etcd_answers(state: ControlPlane) -> Answer:
     used = [member for member in state.members if member.used]
     if not used:
         return refuse(NAME, f"no etcd member is known that {state.target} uses")
+    if state.strangers:
+        return refuse(
+            NAME,
+            f"{state.target} was started with {', '.join(state.strangers)} as its etcd, which is no configured member, "
+            "so that only others would be asked. If it is one by another address, name the members that it uses in "
+            "apiservers.instances[].etcd",
+        )
     sick = [f"{member.endpoint} ({member.problem})" for member in used if member.problem is not None]
     if sick:
         return refuse(NAME, f"members that {state.target} uses do not answer reads: {'; '.join(sick)}", passing=True)

@@ -64,6 +64,7 @@ def observe(apiservers: Apiservers, alert: Alert, target: Target, evidence_valid
         host_problem=seen.host_problem,
         host_passing=seen.host_passing,
         cannot_cut=seen.cannot_cut,
+        strangers=seen.strangers,
     )
     return replace(world, state=state, since=alert.starts_at, valid_until=valid_until)
 
@@ -85,7 +86,12 @@ def _on_host(apiservers: Apiservers, target: Target) -> World:
         return replace(world, state=replace(state, host_problem=str(error), host_passing=may_pass(error)))
     return replace(
         world,
-        state=replace(state, process=_words(sight.process), connections=len(sight.connections)),
+        state=replace(
+            state,
+            process=_words(sight.process),
+            connections=len(sight.connections),
+            strangers=apiservers.strangers(name, sight.endpoints),
+        ),
         process=sight.process,
         connections=sight.connections,
         endpoints=sight.endpoints,

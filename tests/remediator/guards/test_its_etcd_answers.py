@@ -24,3 +24,11 @@ def test_a_member_that_others_use_may_be_down() -> None:
     first, second, third = members()
     down = (first, second, type(third)(third.endpoint, used=False, problem="refused", defragmenting=None))
     assert its_etcd_answers(plane(members=down)).verdict is Verdict.ALLOW
+
+
+def test_an_etcd_that_nobody_configured_is_not_asked_so_that_nothing_is_known_of_it() -> None:
+    said = its_etcd_answers(plane(strangers=("10.0.9.9:2379", "10.0.9.8:2379")))
+    assert (said.verdict, said.passing) == (Verdict.REFUSE, False)
+    assert said.reason.startswith(
+        f"{SICK} was started with 10.0.9.9:2379, 10.0.9.8:2379 as its etcd, which is no configured member"
+    )
