@@ -37,11 +37,11 @@ from ballast_remediator.guards.connections_can_be_cut import connections_can_be_
 from ballast_remediator.guards.process_is_known import process_is_known
 from ballast_remediator.runbooks import apiserver_path, apiserver_recovery, control_plane
 from ballast_remediator.runbooks.apiserver_path import World, both_cures, expect_all, on_state, state_guards
-from ballast_remediator.runbooks.apiserver_recovery import recovered
+from ballast_remediator.runbooks.apiserver_recovery import recovered, witnessed
 from ballast_remediator.runbooks.control_plane import CONTROL_PLANE
 from kube_ballast.analysis.stall import Verdict
 from kube_ballast.clients.errors import BadResponse, ClientError, Conflict, Denied
-from kube_ballast.clients.hosts import Process
+from kube_ballast.clients.hosts import Busy, Process
 
 LEFT = "Nothing was cut by this attempt"
 
@@ -103,6 +103,7 @@ class CutEtcdConnections:
         if state.connections == 0:
             return NothingToDo(f"{name} holds no connection to {', '.join(world.endpoints)}: there is nothing to cut")
         told = state.told.get(name, ())
+        process = "" if world.process is None else world.process.text
         return Plan(
             summary=f"cut the connections of {name} to its etcd, so that it makes new ones",
             because=(
@@ -117,12 +118,12 @@ class CutEtcdConnections:
                     name,
                     f"cut exactly the connections of the process of {name} to its etcd that were seen",
                     {
-                        "process": "" if world.process is None else world.process.text,
+                        "process": process,
                         "connections": json.dumps(world.connections),
                     },
                 ),
             ),
-            limits={"apiservers": 1},
+            limits={"apiservers": 1, "process": process},
             floors={"rest_seconds": self._settings.rest},
             disturbs=(str(urlsplit(f"https://{name}").hostname),),
             succession=Succession(
@@ -132,11 +133,14 @@ class CutEtcdConnections:
 
     def verify(self, context: StepContext) -> Done:
         apiservers = self._apiservers(context.target.cluster)
-        cut = str(context.facts("cut").get("connections", "[]"))
+        facts = context.facts("cut")
+        cut = str(facts.get("connections", "[]"))
         return recovered(
             apiservers,
             context,
             self._settings,
+            began=context.now(),
+            facts=facts,
             in_vain=lambda: _lasting(apiservers, context.target.name, frozenset(json.loads(cut))),
         )
 
@@ -150,7 +154,7 @@ class Cut:
     def observe(self, spec: StepSpec, context: StepContext) -> Observed:
         """By the evidence alone: what was cut before is not there to be cut again, so acting twice does no harm."""
         state = self._apiservers(context.target.cluster).state(spec.target)
-        facts = {"connections": spec.params["connections"]}
+        facts = {"connections": spec.params["connections"], **witnessed(state)}
         if not state.told.get(spec.target):
             return Observed(Progress.UNKNOWN, f"no fresh evidence on {spec.target}{state.silence}")
         if state.verdict(spec.target) == Verdict.OK:
@@ -159,12 +163,14 @@ class Cut:
 
     def act(self, spec: StepSpec, context: StepContext) -> Done:
         apiservers = self._apiservers(context.target.cluster)
-        expect_all(apiservers, context, left=LEFT)
+        state = expect_all(apiservers, context, left=LEFT)
         process = Process.parsed(str(spec.params["process"]))
         seen = tuple(json.loads(str(spec.params["connections"])))
         context.go_on()
         try:
             sight = apiservers.hosts.cut(apiservers.where(spec.target), process, seen)
+        except Busy:
+            raise  # what was begun before is under way: that is looked at first
         except (Conflict, Denied, BadResponse) as error:
             raise StepFailed(f"the connections were not cut: {error}") from error
         context.note(f"Ansible said: {sight.stdout}")
@@ -172,7 +178,7 @@ class Cut:
         return Done(
             f"cut {len(sight.connections)} of the {len(seen)} connections that process {process.pid} had to "
             f"{', '.join(sight.endpoints)}; {gone} were gone already",
-            {"connections": spec.params["connections"], "cut": len(sight.connections)},
+            {"connections": spec.params["connections"], "cut": len(sight.connections), **witnessed(state)},
         )
 
 

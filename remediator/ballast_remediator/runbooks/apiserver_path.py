@@ -102,8 +102,8 @@ def _words(process: Process) -> str:
     return str(process.pid)
 
 
-def expect_all(apiservers: Apiservers, context: StepContext, *, left: str) -> None:
-    """Asks the guards on the state again, right before the effect; waits for what may pass.
+def expect_all(apiservers: Apiservers, context: StepContext, *, left: str) -> ControlPlane:
+    """Asks the guards on the state again, right before the effect; waits for what may pass. Gives the last state.
 
     Raises:
         StepFailed: one refuses. ``left`` says how things stand then, as a sentence without its full stop.
@@ -114,7 +114,7 @@ def expect_all(apiservers: Apiservers, context: StepContext, *, left: str) -> No
         answers = (guard(state) for guard in state_guards)
         refusal = next((answer for answer in answers if answer.verdict is Verdict.REFUSE), None)
         if refusal is None:
-            return
+            return state
         if not refusal.passing or context.now() > give_up:
             raise StepFailed(f"{refusal.guard}: {refusal.reason}. {left}")
         context.wait(PAUSE)

@@ -1,11 +1,13 @@
 """What has to be seen after a cure: the canary, the apiserver's own word, and that the others bear it."""
 
+import json
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Final, Protocol
 
 from ballast_remediator.apiservers import Apiservers
-from ballast_remediator.contract import Done, StepContext, StepFailed
-from kube_ballast.analysis.control_plane import Load, unsettled
+from ballast_remediator.contract import Done, InVain, Scalar, StepContext, StepFailed
+from kube_ballast.analysis.control_plane import ControlPlane, Load, unsettled
 from kube_ballast.analysis.stall import Verdict
 from kube_ballast.analysis.words import duration, size
 from kube_ballast.clients.errors import ClientError
@@ -13,7 +15,8 @@ from kube_ballast.clients.errors import ClientError
 PAUSE: Final = 0.5
 SETTLING_PAUSE: Final = 5.0
 """Seconds between two looks at what an apiserver carries: its page of metrics is not cheap."""
-T = TypeVar("T")
+IN_A_ROW: Final = 2
+"""Observations of each exporter that have to say ok: one may fall into a moment between two failures."""
 
 
 class Settings(Protocol):
@@ -27,31 +30,56 @@ class Settings(Protocol):
     def settle_within(self) -> float: ...
 
 
-def recovered(apiservers: Apiservers, context: StepContext, settings: Settings, *, in_vain: Callable[[], str]) -> Done:
-    """Waits for all of it.
+@dataclass(slots=True)
+class _Said:
+    """When an exporter made its last observation, by its own clock, and how many in a row said ok since this began."""
+
+    at: float
+    well: int = 0
+
+
+def witnessed(state: ControlPlane) -> Mapping[str, Scalar]:
+    """What a cure's step records for `recovered`: who tells of the apiserver right before the act."""
+    return {"exporters": json.dumps(state.tellers)}
+
+
+def recovered(
+    apiservers: Apiservers,
+    context: StepContext,
+    settings: Settings,
+    *,
+    began: float,
+    facts: Mapping[str, Scalar],
+    in_vain: Callable[[], str],
+) -> Done:
+    """Waits for all of it. ``began`` is when the act was over, by the context's clock; ``facts`` are those of its step.
 
     Raises:
-        StepFailed: some of it is not so in time. ``in_vain`` says what a canary that does not come back means.
+        InVain: the canary did not come back in time; ``in_vain`` says what that means.
+        StepFailed: something else is not so in time.
     """
     name = context.target.name
-    began = context.now()
-    told = _canary(apiservers, context, settings.canary_within)
+    said: dict[str, _Said] = {}
+    told = _canary(apiservers, context, settings.canary_within, said)
     if told is not None:
         words = in_vain()
-        raise StepFailed(f"{duration(settings.canary_within)} later {name} is {told}. {words}")
+        raise InVain(f"{duration(settings.canary_within)} later {name} is {told}. {words}")
     after = context.now() - began
-    context.note(f"the canary is back: {name} is ok again, {duration(after)} after the act")
+    before = json.loads(str(facts.get("exporters", "[]")))
+    silent = sorted({*before, *said} - {url for url, one in said.items() if one.well >= IN_A_ROW})
+    silence = f" (silent since: {', '.join(silent)})" if silent else ""
+    context.note(f"the canary is back: {name} is ok again, {duration(after)} after the act{silence}")
     _ready(apiservers, context, settings.ready_within)
     settled = _settled(apiservers, context, settings.settle_within)
-    return Done(f"{name} is ok again, by evidence {duration(after)} after the act, and ready; {settled}")
+    return Done(f"{name} is ok again, by evidence {duration(after)} after the act{silence}, and ready; {settled}")
 
 
-def _canary(apiservers: Apiservers, context: StepContext, within: float) -> str | None:
-    """None once every exporter that tells of it says ok, in evidence that it observed since this began.
+def _canary(apiservers: Apiservers, context: StepContext, within: float, said: dict[str, _Said]) -> str | None:
+    """None once every exporter that tells of it says ok twice in a row, in evidence observed since this began.
 
-    Each exporter's times are compared with its own alone: clocks differ.
+    Each exporter's times are compared with its own alone: clocks differ. ``said`` gets what each said.
     """
-    name, first = context.target.name, dict[str, float]()
+    name = context.target.name
     give_up = context.now() + within
     last = "without fresh evidence"
     while True:
@@ -59,11 +87,18 @@ def _canary(apiservers: Apiservers, context: StepContext, within: float) -> str 
             told = _observed(apiservers, name)
         except ClientError as error:
             told, last = {}, f"not told of: {error}"
-        for url, (verdict, reasons, at) in told.items():
-            first.setdefault(url, at)
-            last = f"still {verdict} ({reasons})" if verdict != Verdict.OK else "ok by evidence from before"
-        if told and all(verdict == Verdict.OK and at > first[url] for url, (verdict, _, at) in told.items()):
+        for url, (verdict, _, at) in told.items():
+            one = said.setdefault(url, _Said(at))
+            if verdict != Verdict.OK:
+                one.well = 0
+            elif at > one.at:
+                one.well += 1
+            one.at = at
+        if told and all(said[url].well >= IN_A_ROW for url in told):
             return None
+        sick = [f"still {verdict} ({reasons})" for verdict, reasons, _ in told.values() if verdict != Verdict.OK]
+        if told:
+            last = sick[0] if sick else "ok, but not twice in a row by evidence from after the act"
         if context.now() > give_up:
             return last
         context.wait(PAUSE)

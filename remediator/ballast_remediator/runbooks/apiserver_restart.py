@@ -5,6 +5,7 @@ See docs/runbooks/apiserver-restart.md.
 That a cut was in vain is asked of the ledger (guard `earlier_runs_permit`), never remembered by this runbook.
 """
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -24,6 +25,7 @@ from ballast_remediator.contract import (
     Plan,
     Progress,
     Reversibility,
+    Scalar,
     Step,
     StepContext,
     StepFailed,
@@ -36,11 +38,12 @@ from ballast_remediator.guards.gentler_cure_was_possible import gentler_cure_was
 from ballast_remediator.guards.process_is_known import process_is_known
 from ballast_remediator.runbooks import apiserver_path, apiserver_recovery, control_plane
 from ballast_remediator.runbooks.apiserver_path import CUT, World, both_cures, expect_all, on_state, state_guards
-from ballast_remediator.runbooks.apiserver_recovery import recovered
+from ballast_remediator.runbooks.apiserver_recovery import PAUSE, recovered, witnessed
 from ballast_remediator.runbooks.control_plane import CONTROL_PLANE
 from kube_ballast.analysis.stall import Verdict
-from kube_ballast.clients.errors import BadResponse, Conflict, Denied
-from kube_ballast.clients.hosts import Process
+from kube_ballast.analysis.words import duration
+from kube_ballast.clients.errors import BadResponse, ClientError, Conflict, Denied
+from kube_ballast.clients.hosts import Busy, Process, RestartMethod
 from kube_ballast.clients.hosts import Restart as How
 
 LEFT = "It was not restarted by this attempt"
@@ -111,6 +114,7 @@ class ApiserverRestart:
         if how is None:
             return NothingToDo(f"nobody says how {name} is restarted")
         first = None if state.cannot_cut is not None else Target(world.cluster, CUT, name)
+        process = "" if world.process is None else world.process.text
         return Plan(
             summary=f"restart {name}, by {how.method}",
             because=(
@@ -126,10 +130,10 @@ class ApiserverRestart:
                     "restart",
                     name,
                     f"restart {name} by {how.method}",
-                    {"process": "" if world.process is None else world.process.text},
+                    {"process": process, **_named(how)},
                 ),
             ),
-            limits={"apiservers": 1, "method": str(how.method)},
+            limits={"apiservers": 1, "process": process, **_named(how)},
             floors={"rest_seconds": self._settings.rest},
             disturbs=(str(urlsplit(f"https://{name}").hostname),),
             succession=Succession(
@@ -142,8 +146,9 @@ class ApiserverRestart:
         )
 
     def verify(self, context: StepContext) -> Done:
-        apiservers = self._apiservers(context.target.cluster)
-        return recovered(apiservers, context, self._settings, in_vain=lambda: IN_VAIN)
+        apiservers, facts, began = self._apiservers(context.target.cluster), context.facts("restart"), context.now()
+        _expect_another(apiservers, context, Process.parsed(str(facts["process"])), self._settings.ready_within)
+        return recovered(apiservers, context, self._settings, began=began, facts=facts, in_vain=lambda: IN_VAIN)
 
 
 class Restart:
@@ -158,20 +163,28 @@ class Restart:
         before = Process.parsed(str(spec.params["process"]))
         try:
             now = apiservers.hosts.look(apiservers.where(spec.target))
+        except Busy as error:
+            return Observed(Progress.UNKNOWN, str(error))
         except Conflict as error:
             return Observed(Progress.UNKNOWN, f"it may be about to start: {error}")
         if now == before:
             return Observed(Progress.NOT_DONE, f"process {now.pid} serves {spec.target} as before")
-        return Observed(Progress.DONE, f"process {now.pid} serves {spec.target}, and no longer {before.pid}")
+        words = f"process {now.pid} serves {spec.target}, and no longer {before.pid}"
+        return Observed(Progress.DONE, words, {"process": before.text})
 
     def act(self, spec: StepSpec, context: StepContext) -> Done:
         apiservers = self._apiservers(context.target.cluster)
         how = way(apiservers, context.target)
-        expect_all(apiservers, context, left=LEFT)
+        approved = {name: value for name, value in spec.params.items() if name != "process"}
+        if approved != _named(how):
+            raise StepFailed(f"how it is restarted was {_words(approved)}, and is {_words(_named(how))} now. {LEFT}")
+        state = expect_all(apiservers, context, left=LEFT)
         process = Process.parsed(str(spec.params["process"]))
         context.go_on()
         try:
             done = apiservers.hosts.restart(apiservers.where(spec.target), process, how)
+        except Busy:
+            raise  # what was begun before is under way: that is looked at first
         except (Conflict, Denied) as error:
             raise StepFailed(f"{spec.target} was not restarted: {error}") from error
         except BadResponse as error:
@@ -179,7 +192,39 @@ class Restart:
                 f"the restart of {spec.target} by {how.method} failed: {error}. Look at its host"
             ) from error
         context.note(f"Ansible said: {done.stdout}")
-        return Done(f"process {process.pid} was ended by {how.method}, and another one was asked for")
+        words = f"process {process.pid} was ended by {how.method}, and another one was asked for"
+        return Done(words, {"process": process.text, **witnessed(state)})
+
+
+def _expect_another(apiservers: Apiservers, context: StepContext, before: Process, within: float) -> None:
+    """Waits until another process than ``before`` serves. Raises `StepFailed` when none does ``within`` seconds."""
+    where, give_up = apiservers.where(context.target.name), context.now() + within
+    while True:
+        try:
+            now = apiservers.hosts.look(where)
+        except ClientError as error:
+            words = f"no process is seen to serve it: {error}"
+        else:
+            if now != before:
+                return
+            words = f"process {now.pid} serves it as before: it was not restarted. Look at what restarts it"
+        if context.now() > give_up:
+            raise StepFailed(f"{duration(within)} after the restart of {context.target.name}, {words}")
+        context.wait(PAUSE)
+
+
+def _named(how: How) -> Mapping[str, Scalar]:
+    """How it is restarted, as it is approved."""
+    own = {
+        RestartMethod.COMMAND: {"command": shlex.join(how.command)},
+        RestartMethod.SYSTEMD: {"unit": how.unit},
+        RestartMethod.CRI: {"container": how.container},
+    }
+    return {"method": str(how.method), **own[how.method]}
+
+
+def _words(named: Mapping[str, Scalar]) -> str:
+    return " ".join(map(str, named.values()))
 
 
 def way(apiservers: Apiservers, target: Target) -> How:

@@ -9,6 +9,7 @@ from ballast_remediator.config import ClusterConfig
 from ballast_remediator.contract import Alert, Target
 from kube_ballast.analysis.control_plane import Load, MemberReads
 from kube_ballast.clients.errors import ClientError
+from kube_ballast.clients.exporter import Finding
 from kube_ballast.clients.hosts import Apiserver, Process, Restart, Restarted, Sight
 from tests.remediator.guards import planes
 
@@ -93,6 +94,8 @@ class Given(Apiservers):
         self.goes_on = True
         self.loads: dict[str, list[Load]] = {}
         self.not_ready: ClientError | None = None
+        self.others: dict[str, tuple[Finding, ...]] = {}
+        """What other exporters say, by their URL."""
 
     @property
     def hosts(self) -> Any:
@@ -101,7 +104,8 @@ class Given(Apiservers):
     def evidence(self) -> Evidence:
         if self.goes_on:
             self.at += 1.0
-        return {URL: tuple(planes.finding(name, verdict, self.at) for name, verdict in self.verdicts.items())}
+        told = tuple(planes.finding(name, verdict, self.at) for name, verdict in self.verdicts.items())
+        return {URL: told, **self.others}
 
     def members(self, name: str) -> tuple[MemberReads, ...]:
         del name

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from ballast_remediator.apiservers import Evidence
 from ballast_remediator.config import CutSettings
 from ballast_remediator.contract import (
+    InVain,
     NotConfigured,
     NothingToDo,
     Plan,
@@ -20,11 +22,11 @@ from ballast_remediator.contract import (
 from ballast_remediator.runbooks.apiserver_cut_etcd_connections import CutEtcdConnections
 from ballast_remediator.runbooks.apiserver_path import World
 from kube_ballast.analysis.control_plane import Load
-from kube_ballast.clients.errors import Conflict, Denied, Timeout, Unavailable
-from kube_ballast.clients.hosts import CannotCut
+from kube_ballast.clients.errors import ClientError, Conflict, Denied, Timeout, Unavailable
+from kube_ballast.clients.hosts import Busy, CannotCut
 from tests.remediator.guards import planes
 from tests.remediator.runbooks.context import Lent
-from tests.remediator.runbooks.curing import BEFORE, LINES, MIB, OTHER, SICK, WELL, Given, alert, target
+from tests.remediator.runbooks.curing import BEFORE, LATER, LINES, MIB, OTHER, SICK, URL, WELL, Given, alert, target
 
 CUT, RESTART = "apiserver-cut-etcd-connections", "apiserver-restart"
 QUICK = {"canary_within": "20ms", "ready_within": "20ms", "settle_within": "20ms"}
@@ -72,6 +74,7 @@ def test_the_plan_says_what_is_cut_and_why() -> None:
     [step] = plan.steps
     assert (step.kind, step.target) == ("cut", SICK)
     assert step.params == {"process": "4711 100 boot", "connections": json.dumps(LINES)}
+    assert plan.limits == {"apiservers": 1, "process": "4711 100 boot"}
     assert plan.disturbs == ("10.0.0.1",)
     assert plan.succession == Succession(
         after=tuple(Target("here", each, name) for each in (CUT, RESTART) for name in planes.NAMES),
@@ -92,6 +95,14 @@ def test_the_same_world_gives_the_same_plan_and_its_hash_covers_no_measurement()
         for plan in (first, second, planned(apiservers))
     }
     assert len(hashes) == 1
+
+
+def test_what_is_approved_for_one_process_is_not_for_another() -> None:
+    apiservers = Given()
+    plans = [planned(apiservers)]
+    apiservers.host.process = LATER
+    plans.append(planned(apiservers))
+    assert len({plan.hash(target=target(CUT), runbook_digest="d", policy_rule={}) for plan in plans}) == 2
 
 
 @pytest.mark.parametrize(
@@ -135,6 +146,7 @@ def test_each_refusal_alone() -> None:
     [
         (Unavailable("cp-1", "the host is not reached by ssh"), True),
         (Timeout("cp-1", "no end within 30 s"), True),
+        (Busy("cp-1", "somebody acts on 10.0.0.1:6443 on its host already"), True),
         (Denied("cp-1", "sudo does not make us root there"), False),
         (Conflict("cp-1", "process 1 listens there and is etcd, not kube-apiserver"), False),
     ],
@@ -145,6 +157,12 @@ def test_a_host_that_cannot_be_looked_at(error: Any, *, passing: bool) -> None:
     assert refusals(apiservers) == ["process_is_known"]
     answers = [guard(world(apiservers)) for guard in book(apiservers).guards]
     assert [one.passing for one in answers if one.verdict is Verdict.REFUSE] == [passing]
+
+
+def test_an_apiserver_that_uses_an_etcd_that_nobody_knows() -> None:
+    """Its host tells it; before the cut the process has to be the same."""
+    assert refusals(Given(etcd=[])) == ["its_etcd_answers"]
+    assert refusals(Given()) == []
 
 
 def test_a_kernel_that_cannot() -> None:
@@ -178,6 +196,7 @@ def test_it_cuts_what_the_plan_names_and_no_other() -> None:
     apiservers.host.lines = (*LINES, "10.0.0.1:50003 10.0.0.1:2379")
     context = lent()
     done = book(apiservers).steps["cut"].act(step, context)
+    assert done.facts["exporters"] == json.dumps([URL])
     assert apiservers.host.done == [("cut", "10.0.0.1", BEFORE, LINES)]
     assert done.words == ("cut 2 of the 2 connections that process 4711 had to 10.0.0.1:2379; 0 were gone already")
     assert context.notes == ["Ansible said: changed: [10.0.0.1]"]
@@ -196,7 +215,8 @@ def test_a_crash_after_the_cut_cuts_nothing_anew() -> None:
     assert apiservers.host.lines == fresh
     apiservers.heals()
     seen = cut.observe(step, lent())
-    assert (seen.progress, seen.facts) == (Progress.DONE, {"connections": json.dumps(LINES)})
+    facts = {"connections": json.dumps(LINES), "exporters": json.dumps([URL])}
+    assert (seen.progress, seen.facts) == (Progress.DONE, facts)
 
 
 def test_without_evidence_it_is_not_known_whether_it_is_done() -> None:
@@ -231,11 +251,18 @@ def test_a_host_that_refuses_ends_the_run(error: Any) -> None:
         book(apiservers).steps["cut"].act(step, lent())
 
 
-def test_an_outcome_that_is_unknown_is_left_to_the_engine() -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        Timeout("cp-1", "no end within 30 s; it is unknown what took effect"),
+        Busy("cp-1", "somebody acts on 10.0.0.1:6443 on its host already, and has not ended"),
+    ],
+)
+def test_an_outcome_that_is_unknown_is_left_to_the_engine(error: ClientError) -> None:
     apiservers = Given()
     step = step_of(apiservers)
-    apiservers.host.refuses = Timeout("cp-1", "no end within 30 s; it is unknown what took effect")
-    with pytest.raises(Timeout):
+    apiservers.host.refuses = error
+    with pytest.raises(type(error)):
         book(apiservers).steps["cut"].act(step, lent())
 
 
@@ -248,9 +275,10 @@ def verified(apiservers: Given, **settings: Any) -> str:
     return book(apiservers, **settings).verify(Lent(target=target(CUT), known=DONE)).words
 
 
-def failed(apiservers: Given, **settings: Any) -> str:
+def failed(apiservers: Given, *, in_vain: bool = True, **settings: Any) -> str:
     with pytest.raises(StepFailed) as caught:
         verified(apiservers, **settings)
+    assert isinstance(caught.value, InVain) is in_vain
     return str(caught.value)
 
 
@@ -285,13 +313,49 @@ def test_where_no_new_connections_are_made() -> None:
 def test_what_was_observed_before_the_end_of_the_act_proves_nothing() -> None:
     apiservers = Given({SICK: planes.OK})
     apiservers.goes_on = False
-    assert f"{SICK} is ok by evidence from before" in failed(apiservers)
+    assert f"{SICK} is ok, but not twice in a row by evidence from after the act" in failed(apiservers)
+
+
+class Blinking(Given):
+    """Says of the sick one what it is given, one after the other, and the last for good."""
+
+    says: tuple[str, ...] = (planes.OK,)
+
+    def evidence(self) -> Evidence:
+        self.verdicts[SICK] = self.says[0]
+        self.says = self.says[1:] or self.says
+        return super().evidence()
+
+
+def test_one_ok_between_two_failures_proves_nothing() -> None:
+    apiservers = Blinking()
+    apiservers.says = (planes.STALLED, planes.OK) * 40
+    assert f"{SICK} is " in failed(apiservers, canary_within="300ms")
+    apiservers.says = (planes.STALLED, planes.OK, planes.STALLED, planes.OK, planes.OK)
+    asked_at = apiservers.at
+    verified(apiservers, canary_within="2s")
+    assert apiservers.at == asked_at + 5
+
+
+def test_every_exporter_that_tells_has_to_say_so() -> None:
+    apiservers = Given({SICK: planes.OK})
+    apiservers.others = {"http://other:9790": (planes.finding(SICK, planes.STALLED),)}
+    assert f"{SICK} is still channel_stalled" in failed(apiservers)
+
+
+def test_an_exporter_that_told_before_and_is_silent_is_named() -> None:
+    apiservers = Given({SICK: planes.OK})
+    known = {"cut": {**DONE["cut"], "exporters": json.dumps([URL, "http://gone:9790"])}}
+    context = Lent(target=target(CUT), known=known)
+    words = book(apiservers, canary_within="1s", settle_within="1s").verify(context).words
+    assert " after the act (silent since: http://gone:9790), and ready; " in words
+    assert context.notes[0].endswith(" after the act (silent since: http://gone:9790)")
 
 
 def test_it_is_not_ready() -> None:
     apiservers = Given({SICK: planes.OK})
     apiservers.not_ready = Unavailable(f"https://{SICK}", "500")
-    assert failed(apiservers, canary_within="1s").startswith(
+    assert failed(apiservers, in_vain=False, canary_within="1s").startswith(
         "its writes work again, but it is not ready, and was not for"
     )
 
@@ -299,7 +363,7 @@ def test_it_is_not_ready() -> None:
 def test_the_others_do_not_settle() -> None:
     apiservers = Given({SICK: planes.OK})
     apiservers.loads[WELL] = [Load(5.0, 300.0 * MIB * 2**n) for n in range(60)]
-    words = failed(apiservers, canary_within="1s", settle_within="100ms")
+    words = failed(apiservers, in_vain=False, canary_within="1s", settle_within="100ms")
     assert words.startswith(
         f"{SICK} is ok again, but the others did not settle within 100 ms: {WELL}: its memory grows"
     )

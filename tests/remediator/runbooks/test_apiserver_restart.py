@@ -9,6 +9,7 @@ from ballast_remediator.config import CutSettings, RestartSettings
 from ballast_remediator.config_apiservers import RestartConfig
 from ballast_remediator.connections import Connections
 from ballast_remediator.contract import (
+    InVain,
     NotConfigured,
     NothingToDo,
     Plan,
@@ -22,13 +23,14 @@ from ballast_remediator.contract import (
 from ballast_remediator.runbooks.apiserver_cut_etcd_connections import CutEtcdConnections
 from ballast_remediator.runbooks.apiserver_path import World
 from ballast_remediator.runbooks.apiserver_restart import ApiserverRestart
-from kube_ballast.clients.errors import BadResponse, Conflict, Timeout
-from kube_ballast.clients.hosts import CannotCut, RestartMethod
+from kube_ballast.clients.errors import BadResponse, ClientError, Conflict, Timeout, Unavailable
+from kube_ballast.clients.hosts import Busy, CannotCut, Process, RestartMethod
 from tests.remediator.guards import planes
 from tests.remediator.runbooks.context import Lent
-from tests.remediator.runbooks.curing import BEFORE, LATER, OTHER, SICK, WELL, Given, alert, target
+from tests.remediator.runbooks.curing import BEFORE, LATER, OTHER, SICK, URL, WELL, Given, alert, target
 
 CUT, RESTART = "apiserver-cut-etcd-connections", "apiserver-restart"
+BUSY = Busy("cp-1", f"somebody acts on {SICK} on its host already, and has not ended")
 UNIT = {"restart": {"unit": "kube-apiserver.service"}}
 
 
@@ -70,8 +72,38 @@ def test_the_plan_says_how_and_what_it_costs() -> None:
         "its watches are closed and its caches filled anew: clients list everything once more, from the others",
     )
     [step] = plan.steps
-    assert (step.kind, step.target, step.params) == ("restart", SICK, {"process": "4711 100 boot"})
-    assert plan.limits == {"apiservers": 1, "method": "systemd"}
+    how = {"process": "4711 100 boot", "method": "systemd", "unit": "kube-apiserver.service"}
+    assert (step.kind, step.target, step.params) == ("restart", SICK, how)
+    assert plan.limits == {"apiservers": 1, **how}
+
+
+def test_what_is_approved_is_for_that_process_and_that_way() -> None:
+    apiservers = given()
+    plans = [planned(apiservers), planned(apiservers)]
+    ways = (
+        {"unit": "other.service"},
+        {"container": "a"},
+        {"container": "b"},
+        {"command": ["a"]},
+        {"command": ["a", "b"]},
+    )
+    plans += [planned(Given(restart=way)) for way in ways]
+    apiservers.host.process = LATER
+    plans.append(planned(apiservers))
+    hashes = {plan.hash(target=target(RESTART), runbook_digest="d", policy_rule={}) for plan in plans}
+    assert len(hashes) == len(plans) - 1
+
+
+def test_another_way_than_the_approved_one_is_not_gone() -> None:
+    step = step_of(given())
+    apiservers = Given(restart={"command": ["/usr/local/bin/restart", "all of it"]})
+    with pytest.raises(StepFailed) as caught:
+        book(apiservers).steps["restart"].act(step, lent())
+    assert str(caught.value) == (
+        "how it is restarted was systemd kube-apiserver.service, and is command /usr/local/bin/restart 'all of it' "
+        "now. It was not restarted by this attempt"
+    )
+    assert apiservers.host.done == []
 
 
 def test_a_cut_in_vain_comes_first_and_the_ledger_is_asked_for_it() -> None:
@@ -128,7 +160,8 @@ def test_how_it_is_restarted_has_to_be_configured() -> None:
 )
 def test_there_are_three_ways(wanted: dict[str, Any], method: RestartMethod) -> None:
     apiservers = Given(restart=wanted)
-    book(apiservers).steps["restart"].act(step_of(apiservers), lent())
+    done = book(apiservers).steps["restart"].act(step_of(apiservers), lent())
+    assert done.facts == {"process": BEFORE.text, "exporters": json.dumps([URL])}
     assert apiservers.host.done == [("restart", "10.0.0.1", BEFORE, method)]
 
 
@@ -155,16 +188,21 @@ def test_a_crash_at_any_point_is_answered_by_the_process_that_serves() -> None:
     assert restart.observe(step, lent()).progress is Progress.NOT_DONE
     apiservers.host.process = Conflict("cp-1", "nobody listens on 10.0.0.1:6443")
     assert restart.observe(step, lent()).progress is Progress.UNKNOWN
+    apiservers.host.process = BUSY
+    seen = restart.observe(step, lent())
+    assert (seen.progress, seen.words) == (Progress.UNKNOWN, f"cp-1: {BUSY.message}")
     apiservers.host.process = LATER
     seen = restart.observe(step, lent())
     assert (seen.progress, seen.words) == (Progress.DONE, f"process 4712 serves {SICK}, and no longer 4711")
+    assert seen.facts == {"process": BEFORE.text}
 
 
-def test_an_outcome_that_is_unknown_is_left_to_the_engine() -> None:
+@pytest.mark.parametrize("error", [Timeout("cp-1", "no end within 30 s; it is unknown what took effect"), BUSY])
+def test_an_outcome_that_is_unknown_is_left_to_the_engine(error: ClientError) -> None:
     apiservers = given()
     step = step_of(apiservers)
-    apiservers.host.refuses = Timeout("cp-1", "no end within 30 s; it is unknown what took effect")
-    with pytest.raises(Timeout):
+    apiservers.host.refuses = error
+    with pytest.raises(type(error)):
         book(apiservers).steps["restart"].act(step, lent())
 
 
@@ -193,9 +231,52 @@ def test_the_guards_are_asked_again_right_before() -> None:
     assert apiservers.host.done == []
 
 
-def test_in_a_lasting_fault_it_says_that_it_cannot_help() -> None:
+def verified(apiservers: Given, **settings: Any) -> str:
+    context = Lent(target=target(RESTART), known={"restart": {"process": BEFORE.text}})
+    return book(apiservers, **settings).verify(context).words
+
+
+def test_it_is_well_once_another_process_serves() -> None:
+    apiservers = given({SICK: planes.OK})
+    looks: list[Process | ClientError] = [
+        Conflict("cp-1", f"nobody listens on {SICK}"),
+        BUSY,
+        Unavailable("cp-1", "the host is not reached by ssh"),
+        BEFORE,
+        LATER,
+    ]
+
+    def look(_apiserver: object) -> Process:
+        now = looks.pop(0)
+        if isinstance(now, ClientError):
+            raise now
+        return now
+
+    vars(apiservers.host)["look"] = look
+    assert f"{SICK} is ok again" in verified(apiservers, ready_within="5s", canary_within="2s", settle_within="2s")
+    assert looks == []
+
+
+@pytest.mark.parametrize(
+    ("serves", "words"),
+    [
+        (BEFORE, "process 4711 serves it as before: it was not restarted. Look at what restarts it"),
+        (Conflict("cp-1", "nobody listens there"), "no process is seen to serve it: cp-1: nobody listens there"),
+    ],
+)
+def test_a_restart_after_which_no_other_process_serves_has_failed(serves: Any, words: str) -> None:
+    apiservers = given({SICK: planes.OK})
+    apiservers.host.process = serves
     with pytest.raises(StepFailed) as caught:
-        book(given()).verify(lent())
+        verified(apiservers, canary_within="2s", settle_within="2s")
+    assert str(caught.value) == f"20 ms after the restart of {SICK}, {words}"
+
+
+def test_in_a_lasting_fault_it_says_that_it_cannot_help() -> None:
+    apiservers = given()
+    apiservers.host.process = LATER
+    with pytest.raises(InVain) as caught:
+        verified(apiservers)
     assert str(caught.value).startswith(f"20 ms later {SICK} is still channel_stalled (")
     assert str(caught.value).endswith(
         "Neither new connections nor a new process helped: what lies between it and etcd is sick, and another restart "

@@ -6,9 +6,11 @@ from typing import Any, NoReturn
 
 import pytest
 
-from ballast_remediator.contract import RunState, Stopped
+from ballast_remediator.config import CutSettings
+from ballast_remediator.contract import Action, RunState, Stopped
 from ballast_remediator.runbooks import apiserver_recovery
-from kube_ballast.clients.errors import Timeout
+from ballast_remediator.store import ledger
+from kube_ballast.clients.errors import Timeout, Unavailable
 from kube_ballast.clients.hosts import Apiserver, Process, Sight
 from kube_ballast.config import EtcdConfig
 from tests.remediator.chain import Chain, chain, payload
@@ -119,6 +121,27 @@ def test_an_answer_that_was_lost_is_looked_for(tmp_path: Path) -> None:
     assert len(given.host.done) == 1
 
 
+def last_action(one: Chain) -> Action:
+    target = one.runs()[0].target
+    found = one.store.read(lambda connection: ledger.SqlLedger(connection, ledger.Host()).last_action(target))
+    assert found is not None
+    return found
+
+
+def test_a_cut_that_helped_and_failed_of_something_else_was_not_in_vain(tmp_path: Path) -> None:
+    """Nothing harsher may follow it: writes work again."""
+    given = Given()
+    given.host.helps = given.heals
+    given.not_ready = Unavailable(f"https://{SICK}", "500")
+    with chain(tmp_path, ETCD, runbook=CUT) as one:
+        standing(one, given)
+        vars(one.runbook)["_settings"] = CutSettings.model_validate({"ready_within": "100ms"})
+        run = one.answer(ASKING)
+        assert run.state is RunState.FAILED
+        assert run.reason.startswith("its writes work again, but it is not ready")
+        assert not last_action(one).in_vain
+
+
 def test_what_was_in_vain_is_not_done_again_while_the_alert_fires(tmp_path: Path) -> None:
     given = Given()
     with chain(tmp_path, ETCD, runbook=CUT) as one:
@@ -126,6 +149,7 @@ def test_what_was_in_vain_is_not_done_again_while_the_alert_fires(tmp_path: Path
         run = one.answer(ASKING)
         assert run.state is RunState.FAILED
         assert f"{SICK} is still channel_stalled" in run.reason
+        assert last_action(one).in_vain
         given.host.lines = (FRESH,)
         one.receive(ASKING)
         eventually(lambda: len(one.runs()) == 2)
