@@ -15,7 +15,7 @@ from kube_ballast.clients.hosts import Apiserver, Process, Sight
 from kube_ballast.config import EtcdConfig
 from tests.remediator.chain import Chain, chain, payload
 from tests.remediator.guards.planes import ENDPOINTS
-from tests.remediator.runbooks.curing import BEFORE, LINES, SICK, Given, Host
+from tests.remediator.runbooks.curing import BEFORE, LATER, LINES, SICK, Given, Host
 from tests.waiting import eventually
 
 CUT = "apiserver-cut-etcd-connections"
@@ -119,6 +119,28 @@ def test_an_answer_that_was_lost_is_looked_for(tmp_path: Path) -> None:
         assert run.state is RunState.SUCCEEDED, one.story(run)
         assert "cut was interrupted (cp-1: no end within 30 s" in one.story(run)
     assert len(given.host.done) == 1
+
+
+def test_an_approval_is_for_the_process_that_was_seen(tmp_path: Path) -> None:
+    """The apiserver was restarted before the claim: nothing is done to the new process until that is approved."""
+    given = Given()
+    with chain(tmp_path, ETCD, runbook=CUT, mode="ask", start=False) as one:
+        standing(one, given)
+        one.engine.start()
+        one.receive(ASKING)
+        waiting = one.until(RunState.AWAITING_APPROVAL)
+        given.host.process = LATER
+        one.approve(waiting)
+        eventually(lambda: one.run().plan_hash != waiting.plan_hash)
+        again = one.until(RunState.AWAITING_APPROVAL)
+        words = (
+            "what would be done changed since it was approved (process was 4711 100 boot and is 4712 200 boot; plan "
+        )
+        assert words in one.story(again)
+        given.host.helps = given.heals
+        one.approve(again)
+        assert one.until_final().state is RunState.SUCCEEDED
+    assert [done[2] for done in given.host.done] == [LATER]
 
 
 def last_action(one: Chain) -> Action:

@@ -31,8 +31,8 @@ class Hosts:
     """The hosts of one cluster. Every call is one playbook, and ends within the configured ``timeout`` and 10 s.
 
     Each raises Unavailable (not reached: nothing was done), Timeout (no end; of what acts it is unknown what took
-    effect), Denied (ssh or sudo say no), Busy (somebody acts on that apiserver there), Conflict (the host or the process
-    is not as it has to be), LocalDisk, and BadResponse.
+    effect), Denied (ssh or sudo say no), Busy (somebody acts on that apiserver there), Conflict (the host or the
+    process is not as it has to be), LocalDisk, and BadResponse.
     """
 
     def __init__(self, config: HostsConfig) -> None:
