@@ -211,16 +211,16 @@ def slow(folder: Path) -> Restart:
 
 def test_an_end_that_does_not_come_leaves_the_outcome_unknown_and_is_seen(tmp_path: Path, apiserver: Apiserver) -> None:
     """Ansible is ended, and what it began on the host goes on: whoever looks then is told so."""
-    hosts = Hosts(HostsConfig(local=True, become=False, timeout=5.0))
+    hosts, impatient = (Hosts(HostsConfig(local=True, become=False, timeout=seconds)) for seconds in (60.0, 10.0))
     process = hosts.look(apiserver)
-    with pytest.raises(Timeout, match="no end within 5 s; it is unknown what took effect"):
-        hosts.restart(apiserver, process, slow(tmp_path))
+    with pytest.raises(Timeout, match="no end within 10 s; it is unknown what took effect"):
+        impatient.restart(apiserver, process, slow(tmp_path))
     with pytest.raises(Busy, match=f"somebody acts on {apiserver.listens} on its host already, and has not ended"):
         hosts.look(apiserver)
     with pytest.raises(Busy):
         hosts.restart(apiserver, process, slow(tmp_path))
     os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
-    assert eventually(lambda: quiet(hosts, apiserver), within=20.0) == process
+    assert eventually(lambda: quiet(hosts, apiserver), within=60.0) == process
 
 
 def quiet(hosts: Hosts, apiserver: Apiserver) -> Process | None:
@@ -238,15 +238,15 @@ def test_ansible_ends_with_whoever_started_it(tmp_path: Path, apiserver: Apiserv
         f"hosts.restart(one, hosts.look(one), {slow(tmp_path)!r})\n"
     ).replace("<RestartMethod.COMMAND: 'command'>", "RestartMethod.COMMAND")
     with subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "TMPDIR": str(tmp_path)}) as remediator:
-        eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), within=30.0)
+        eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), within=60.0)
         runner = children(remediator.pid)
         playbook = [each for one in runner for each in children(one)]
         assert (len(runner), len(playbook)) == (1, 1)
         remediator.kill()
-    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in (*runner, *playbook)), within=10.0)
+    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in (*runner, *playbook)), within=30.0)
     os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
     hosts = Hosts(HostsConfig(local=True, become=False))
-    eventually(lambda: quiet(hosts, apiserver), within=20.0)
+    eventually(lambda: quiet(hosts, apiserver), within=60.0)
 
 
 def children(pid: int) -> list[int]:
