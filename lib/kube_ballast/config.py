@@ -217,7 +217,7 @@ class HostsConfig(Model):
     python: Annotated[str, Field(pattern=_PATH)] | None = None
     """The hosts' Python; Ansible looks for one where none is given."""
     ss: Annotated[str, Field(pattern=_PATH)] = "ss"
-    timeout: Annotated[Duration, Field(ge=5, le=300)] = 30.0
+    timeout: Annotated[Duration, Field(ge=5, le=300)] = 90.0
     """Seconds for one playbook."""
 
     @model_validator(mode="after")

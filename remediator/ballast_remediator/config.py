@@ -77,9 +77,9 @@ class SnapshotsConfig(Model):
     keep: int = Field(default=3, ge=1)
 
 
-RESTART_SECONDS: Final = 15.0
-"""For all of a restart by systemd or the container runtime but the wait between SIGTERM and SIGKILL: some connections,
-one after the other."""
+RESTART_SECONDS: Final = 75.0
+"""For all of a restart by systemd or the container runtime but the wait between SIGTERM and SIGKILL: the connection to
+the host, and a minute in which a process that was killed gives its memory back."""
 
 
 class ClusterConfig(Model):

@@ -19,6 +19,7 @@ import pytest
 
 from drills.stack import tool
 from kube_ballast.clients.hosts.running import PLAYBOOKS
+from tests.waiting import eventually
 
 FILE = PLAYBOOKS / "library" / "ballast_apiserver.py"
 SERVE = """
@@ -314,6 +315,10 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
+SHOW = "systemctl show --property=MainPID --value kube-apiserver.service"
+START = "systemctl start kube-apiserver.service"
+
+
 class Programs:
     """Writes down what is started on the host, and answers by its second word: with a text, or with what a call gives.
 
@@ -336,6 +341,11 @@ class Programs:
 def restarted(module: Any, served: Served, programs: Programs, method: str, **parameters: Any) -> Any:
     given = {"mode": "restart", "method": method, "grace": 1, **WAYS[method]}
     return asked(module, served, by=programs, **given, **parameters)
+
+
+def main_process(served: Served) -> "Callable[[], object]":
+    """As systemd tells it: none once it has ended."""
+    return lambda: served.pid if lives(served) else 0
 
 
 def not_restarted(module: Any, served: Served, programs: Programs, method: str) -> tuple[str, str]:
@@ -370,13 +380,50 @@ def impatient(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("first", "ended"), [(DEAF, -signal.SIGKILL), ("", -signal.SIGTERM)])
 def test_a_unit_is_ended_and_started(module: Any, etcd: Etcd, first: str, ended: int) -> None:
     with serving([etcd], first=first) as served:
-        programs = Programs(show=str(served.pid))
+        programs = Programs(show=main_process(served))
         assert restarted(module, served, programs, "systemd")["process"]["pid"] == served.pid
         assert end_of(served) == ended
-    assert programs.started == [
-        "systemctl show --property=MainPID --value kube-apiserver.service",
-        "systemctl start kube-apiserver.service",
-    ]
+    assert programs.started == [SHOW, SHOW, START]
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_unit_is_started_only_once_systemd_has_seen_the_end(module: Any, etcd: Etcd) -> None:
+    """Before, that is nothing to do for systemd, and the unit fails afterwards."""
+    with serving([etcd]) as served:
+        told = iter([served.pid, served.pid, served.pid, 0])
+        programs = Programs(show=lambda: next(told))
+        restarted(module, served, programs, "systemd")
+    assert programs.started == [SHOW, SHOW, SHOW, SHOW, START]
+
+
+@pytest.mark.usefixtures("signals", "impatient")
+def test_a_unit_is_started_also_where_its_end_is_not_seen(module: Any, etcd: Etcd) -> None:
+    with serving([etcd], first=DEAF) as served:
+        programs = Programs(show=str(served.pid))
+        kind, words = not_restarted(module, served, programs, "systemd")
+    assert (kind, programs.started[-1]) == ("restart_failed", START)
+    assert words == (
+        f"after SIGTERM was sent to process {served.pid} and SIGKILL was sent to process {served.pid}: process "
+        f"{served.pid} is still the one of unit kube-apiserver.service, whose start did nothing then"
+    )
+
+
+def test_a_process_has_ended_when_its_last_thread_has(module: Any) -> None:
+    """Its first thread is a zombie long before, as while a killed one gives gigabytes back."""
+    code = (
+        "import ctypes, threading, time; threading.Thread(target=time.sleep, args=(600,)).start(); "
+        "ctypes.CDLL(None).pthread_exit(None)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code]) as process:
+        try:
+            who, handle = module.identity(process.pid), os.pidfd_open(process.pid)
+            eventually(lambda: not module.lives(who))
+            assert not module.ended(who, handle, 0.2)
+            process.kill()
+            assert module.ended(who, handle, 10.0)
+            os.close(handle)
+        finally:
+            process.kill()
 
 
 def test_whoever_restarts_is_seen_and_alone_until_its_end(module: Any, etcd: Etcd) -> None:
@@ -388,7 +435,7 @@ def test_whoever_restarts_is_seen_and_alone_until_its_end(module: Any, etcd: Etc
                 module.nobody_acts(served.listens)
             seen.append(caught.value.kind)
 
-        restarted(module, served, Programs(show=str(served.pid), start=start), "systemd")
+        restarted(module, served, Programs(show=main_process(served), start=start), "systemd")
         module.nobody_acts(served.listens)
     assert seen == ["busy"]
 
@@ -462,7 +509,7 @@ def test_what_fails_in_the_middle_says_what_had_been_done(
     module: Any, etcd: Etcd, method: str, answers: dict[str, Any], words: str
 ) -> None:
     with serving([etcd]) as served:
-        programs = Programs(**{"show": str(served.pid), "inspect": str(served.pid), **answers})
+        programs = Programs(**{"show": main_process(served), "inspect": str(served.pid), **answers})
         kind, said = not_restarted(module, served, programs, method)
     assert kind == "restart_failed"
     assert said.startswith(words.format(pid=served.pid))

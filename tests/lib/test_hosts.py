@@ -295,6 +295,11 @@ def recorder(folder: Path, name: str, cases: dict[str, str]) -> Path:
     return program
 
 
+def main_process(pid: int) -> str:
+    """As systemd tells it: none once it has ended."""
+    return f"if kill -0 {pid} 2>/dev/null; then echo {pid}; else echo 0; fi"
+
+
 @pytest.fixture
 def doomed() -> Iterator[tuple[Apiserver, int]]:
     """A process that is to be ended, and does not heed SIGTERM."""
@@ -323,7 +328,7 @@ WAYS = {
 def programs(tmp_path: Path, doomed: tuple[Apiserver, int], monkeypatch: pytest.MonkeyPatch) -> Path:
     """What there is on a host to restart an apiserver with; what is started is written down in ``log``."""
     _, pid = doomed
-    recorder(tmp_path, "systemctl", {"show": f"echo {pid}"})
+    recorder(tmp_path, "systemctl", {"show": main_process(pid)})
     recorder(tmp_path, "crictl", {"ps": "echo 0badcafe", "inspect": f"echo {pid}", "stop": f"kill -9 {pid}"})
     recorder(tmp_path, "restart-apiserver", {})
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
@@ -358,7 +363,8 @@ def test_a_restart_is_one_act_on_the_host(
     hosts = Hosts(HostsConfig(local=True, become=False))
     process = hosts.look(apiserver)
     done = hosts.restart(apiserver, process, WAYS[method])
-    assert (programs / "log").read_text().splitlines() == started
+    told = (programs / "log").read_text().splitlines()
+    assert list(dict.fromkeys(told)) == started, "what is asked until it is so counts once"
     assert (done.process, "changed=1" in done.stdout) == (process, True)
     assert Path(f"/proc/{pid}").exists() is (method is RestartMethod.COMMAND)
 
@@ -390,7 +396,7 @@ def test_a_restart_that_fails_in_the_middle_says_what_had_been_done(
     programs: Path, doomed: tuple[Apiserver, int]
 ) -> None:
     apiserver, pid = doomed
-    recorder(programs, "systemctl", {"show": f"echo {pid}", "start": "echo masked >&2; exit 1"})
+    recorder(programs, "systemctl", {"show": main_process(pid), "start": "echo masked >&2; exit 1"})
     hosts = Hosts(HostsConfig(local=True, become=False))
     with pytest.raises(
         BadResponse, match=rf"after SIGTERM was sent .* and SIGKILL was sent to process {pid}: .*masked"

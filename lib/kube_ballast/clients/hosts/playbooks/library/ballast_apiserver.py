@@ -17,6 +17,7 @@ import fcntl
 import ipaddress
 import os
 import re
+import select
 import signal
 import socket
 import time
@@ -54,8 +55,8 @@ PROBLEMS = (
 ESTABLISHED, LISTENS = "01", "0A"
 GONE_SECONDS = 2.0
 """How long a connection that was cut may still be seen."""
-KILLED_SECONDS = 5.0
-"""How long a process may still be seen after SIGKILL."""
+KILLED_SECONDS = 60.0
+"""How long a process may still be seen after SIGKILL: it frees gigabytes of memory, thread by thread."""
 PAUSE = 0.02
 LOCKS = "/run"
 """Only root makes files there, and nobody else can hold a lock that stands for one of ours."""
@@ -330,32 +331,44 @@ def try_cutting(ss: str, run: Run) -> None:
                 )
 
 
-def ended(who: Identity, within: float) -> bool:
-    """Waits for its end: whether it came within so many seconds."""
+def seen(what: Callable[[], bool], within: float) -> bool:
+    """Waits for it: whether it came within so many seconds."""
     gives_up = time.monotonic() + within
-    while lives(who):
+    while not what():
         if time.monotonic() > gives_up:
             return False
         time.sleep(PAUSE)
     return True
 
 
-def end(who: Identity, grace: float, done: list[str]) -> None:
-    """SIGTERM, and SIGKILL where that does not end it within ``grace`` seconds. ``done`` gets what was done."""
+def ended(who: Identity, handle: int | None, within: float) -> bool:
+    """Waits for its end: whether it came within so many seconds."""
+    if handle is None:
+        return seen(lambda: not lives(who), within)
+    ends = select.poll()
+    ends.register(handle, select.POLLIN)  # once its last thread is gone; its first may have been dead for long
+    return bool(ends.poll(within * 1000))
+
+
+def end(who: Identity, grace: float, done: list[str]) -> bool:
+    """SIGTERM, and SIGKILL where that does not end it within ``grace`` seconds: whether it has ended.
+
+    ``done`` gets what was done.
+    """
     handle = _handle(who.pid)
     try:
         # What was opened first and is compared now is that process for good, whoever has its id later.
         same(identity(who.pid), who._asdict())
         for number, within in ((signal.SIGTERM, grace), (signal.SIGKILL, KILLED_SECONDS)):
             if not _sent(who, handle, number):
-                return
+                return True
             done.append(f"{number.name} was sent to process {who.pid}")
-            if ended(who, within):
-                return
+            if ended(who, handle, within):
+                return True
     finally:
         if handle is not None:
             os.close(handle)
-    raise Problem("restart_failed", f"process {who.pid} is still there {KILLED_SECONDS:g} s after SIGKILL")
+    return False
 
 
 def _handle(pid: int) -> int | None:
@@ -385,9 +398,13 @@ def _sent(who: Identity, handle: int | None, number: signal.Signals) -> bool:
 
 
 def by_systemd(who: Identity, parameters: dict[str, Any], run: Run, *, check: bool) -> None:
-    """Ends the unit's process, and starts the unit: nothing to do where systemd has done so already."""
-    unit = parameters["unit"]
-    main = _asked(run, ["systemctl", "show", "--property=MainPID", "--value", unit])
+    """Ends the unit's process, and starts the unit: nothing to do where systemd has done so already.
+
+    To start a unit whose end systemd has not seen yet does nothing, so that is waited for. Started it is in any case.
+    """
+    unit, grace = parameters["unit"], parameters["grace"]
+    asks = ["systemctl", "show", "--property=MainPID", "--value", unit]
+    main = _asked(run, asks)
     if main != str(who.pid):
         raise Problem(
             "not_its_process", f"unit {unit} runs process {main}, and the apiserver is {who.pid}: nothing was done"
@@ -395,9 +412,14 @@ def by_systemd(who: Identity, parameters: dict[str, Any], run: Run, *, check: bo
     if check:
         return
     done: list[str] = []
+    gives_up = time.monotonic() + grace + KILLED_SECONDS
     with _telling(done):
-        end(who, parameters["grace"], done)
+        over = end(who, grace, done) and seen(lambda: run(asks)[1].strip() != str(who.pid), gives_up - time.monotonic())
         _asked(run, ["systemctl", "start", unit])
+        if not over:
+            raise Problem(
+                "restart_failed", f"process {who.pid} is still the one of unit {unit}, whose start did nothing then"
+            )
 
 
 def by_cri(who: Identity, parameters: dict[str, Any], run: Run, *, check: bool) -> None:
@@ -417,7 +439,7 @@ def by_cri(who: Identity, parameters: dict[str, Any], run: Run, *, check: bool) 
     with _telling(done):
         _asked(run, ["crictl", "stop", "--timeout", str(grace), found[0]])
         done.append(f"container {found[0]} was stopped")
-        if not ended(who, KILLED_SECONDS):
+        if not ended(who, None, KILLED_SECONDS):
             raise Problem("restart_failed", f"process {who.pid} is still there")
 
 
