@@ -241,12 +241,21 @@ def test_ansible_ends_with_whoever_started_it(tmp_path: Path, apiserver: Apiserv
         eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), within=60.0)
         runner = children(remediator.pid)
         playbook = [each for one in runner for each in children(one)]
-        assert (len(runner), len(playbook)) == (1, 1)
+        workers = [each for one in playbook for each in children(one)]
+        assert (len(runner), len(playbook), len(workers)) == (1, 1, 1)
         remediator.kill()
-    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in (*runner, *playbook)), within=30.0)
+    eventually(lambda: not any(map(lives, (*runner, *playbook, *workers))), within=30.0)
     os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
     hosts = Hosts(HostsConfig(local=True, become=False))
     eventually(lambda: quiet(hosts, apiserver), within=60.0)
+
+
+def lives(pid: int) -> bool:
+    """Whether it has not ended; where nobody asks for what has, it stays a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def children(pid: int) -> list[int]:
@@ -264,6 +273,16 @@ def test_a_command_gets_its_arguments_as_they_are_and_the_process_id(tmp_path: P
     done = hosts.restart(apiserver, process, Restart(RestartMethod.COMMAND, 5, command=(str(script), odd)))
     assert (tmp_path / "told").read_text() == f"{process.pid}|{odd}|"
     assert done.process == process
+
+
+def test_what_a_command_leaves_behind_goes_on(tmp_path: Path, apiserver: Apiserver) -> None:
+    """Such as the apiserver itself: what ends Ansible's workers does not end it."""
+    hosts = Hosts(HostsConfig(local=True, become=False))
+    command = ("/bin/sh", "-c", f"sleep 600 & echo $! > {tmp_path}/pid")
+    hosts.restart(apiserver, hosts.look(apiserver), Restart(RestartMethod.COMMAND, 5, command=command))
+    pid = int((tmp_path / "pid").read_text())
+    assert lives(pid)
+    os.kill(pid, signal.SIGKILL)
 
 
 def test_a_restart_that_fails_is_told(apiserver: Apiserver) -> None:

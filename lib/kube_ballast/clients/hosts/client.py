@@ -77,7 +77,8 @@ class Hosts:
         return parsed(apiserver.host, outcome.results[_TASK[playbook]].get("ballast"), outcome.stdout)
 
     def _play(self, play: Play) -> Outcome:
-        with tempfile.TemporaryDirectory(prefix="ballast-") as name:  # mode 0700
+        # Mode 0700. What Ansible still writes there while it is removed changes nothing about the outcome.
+        with tempfile.TemporaryDirectory(prefix="ballast-", ignore_cleanup_errors=True) as name:
             folder = Path(name)
             where = inventory.write(self._config, self._nodes, play.host, folder)
             told = replace(play, variables={**play.variables, **inventory.variables(self._config, folder)})
