@@ -515,17 +515,26 @@ def test_what_fails_in_the_middle_says_what_had_been_done(
     assert said.startswith(words.format(pid=served.pid))
 
 
+def test_what_restarts_it_goes_on_whatever_ends_who_asked(module: Any) -> None:
+    """Whoever ends Ansible's worker or hangs up ends its session, and so all that it has started in it."""
+    tells = "import os, sys; print(os.getsid(0) == os.getpid(), os.environ['X']); sys.exit('no')"
+    code, told, errors = module.apart([sys.executable, "-c", tells], environ_update={"X": "y"})
+    assert (code, told, errors) == (1, "True y\n", "no\n")
+
+
+def test_a_command_that_leaves_the_apiserver_on_its_output_has_ended(module: Any) -> None:
+    """Else the lock would be held for as long as that serves."""
+    code, told, _ = module.apart(["/bin/sh", "-c", "sleep 600 & echo $!"])
+    os.kill(int(told), signal.SIGKILL)
+    assert code == 0
+
+
 def test_a_program_that_is_not_there_is_named(module: Any, etcd: Etcd) -> None:
     with serving([etcd]) as served:
         with pytest.raises(module.Problem) as caught:
-            asked(module, served, mode="restart", method="command", command=["/nowhere/restart"], by=started)
+            asked(module, served, mode="restart", method="command", command=["/nowhere/restart"], by=module.apart)
         assert lives(served)
     assert str(caught.value) == "/nowhere/restart is not started: No such file or directory"
-
-
-def started(argv: list[str], environ_update: dict[str, str]) -> tuple[int, str, str]:
-    del environ_update
-    return run(argv)
 
 
 @pytest.mark.parametrize("method", WAYS)

@@ -20,10 +20,11 @@ import re
 import select
 import signal
 import socket
+import subprocess
+import tempfile
 import time
 from contextlib import contextmanager
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
@@ -475,6 +476,29 @@ def _asked(run: Run, command: list[str], **more: dict[str, str]) -> str:
     return str(told).strip()
 
 
+def apart(argv: list[str], environ_update: dict[str, str] | None = None) -> tuple[int, str, str]:
+    """As `Run`, in a session of its own: what ends whoever asked for this does not end what restarts an apiserver.
+
+    Its end is waited for and not that of its output, which what it leaves behind may hold for good.
+    """
+    with tempfile.TemporaryFile() as told, tempfile.TemporaryFile() as errors:
+        started = subprocess.Popen(  # noqa: S603 - arguments of our own, no shell
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=told,
+            stderr=errors,
+            start_new_session=True,
+            env={**os.environ, **(environ_update or {})},
+        )
+        code = started.wait()
+        return code, _written(told), _written(errors)
+
+
+def _written(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
+
+
 def answer(parameters: dict[str, Any], run: Run, ss: str | None, *, check: bool) -> dict[str, Any]:
     """What ``parameters`` ask for. In check mode nothing of the apiserver's is touched."""
     if check or parameters["mode"] == "look":
@@ -541,9 +565,8 @@ def main() -> None:
         # would be handed down to what is started.
         for number in (signal.SIGHUP, signal.SIGTERM):
             signal.signal(number, lambda *_: None)
-    run = partial(module.run_command, expand_user_and_vars=False, handle_exceptions=False)
     try:
-        told = answer(parameters, run, module.get_bin_path(parameters["ss"]), check=module.check_mode)
+        told = answer(parameters, apart, module.get_bin_path(parameters["ss"]), check=module.check_mode)
     except Problem as problem:
         told = {"problem": problem.kind, "words": str(problem)}
     except OSError as error:  # it ended while it was looked at
