@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from drills.stack import Sshd, Stack, tool
 from kube_ballast.clients.errors import BadResponse, ClientError, Conflict, Denied, LocalDisk, Timeout, Unavailable
-from kube_ballast.clients.hosts import Apiserver, Busy, CannotCut, Hosts, Process, Restart, RestartMethod
+from kube_ballast.clients.hosts import Apiserver, Busy, CannotCut, Hosts, Process, ProcessGone, Restart, RestartMethod
 from kube_ballast.clients.hosts.failures import failed, unreachable
 from kube_ballast.clients.hosts.running import STDOUT_BYTES, Play, bounded
 from kube_ballast.config import HostsConfig, SshConfig
@@ -295,7 +295,7 @@ def test_a_restart_that_fails_is_told(apiserver: Apiserver) -> None:
 def test_nothing_is_restarted_that_is_another_process(tmp_path: Path, apiserver: Apiserver) -> None:
     hosts = Hosts(HostsConfig(local=True, become=False))
     touched = tmp_path / "touched"
-    with pytest.raises(Conflict, match="it was restarted meanwhile"):
+    with pytest.raises(ProcessGone, match="it was restarted meanwhile"):
         hosts.restart(
             apiserver, Process(1, 1, "x"), Restart(RestartMethod.COMMAND, 5, command=("/bin/touch", str(touched)))
         )

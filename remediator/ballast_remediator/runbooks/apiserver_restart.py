@@ -43,7 +43,7 @@ from ballast_remediator.runbooks.control_plane import CONTROL_PLANE
 from kube_ballast.analysis.stall import Verdict
 from kube_ballast.analysis.words import duration
 from kube_ballast.clients.errors import BadResponse, ClientError, Conflict, Denied
-from kube_ballast.clients.hosts import Busy, Process, RestartMethod
+from kube_ballast.clients.hosts import Busy, Process, ProcessGone, RestartMethod
 from kube_ballast.clients.hosts import Restart as How
 
 LEFT = "It was not restarted by this attempt"
@@ -183,8 +183,8 @@ class Restart:
         context.go_on()
         try:
             done = apiservers.hosts.restart(apiservers.where(spec.target), process, how)
-        except Busy:
-            raise  # what was begun before is under way: that is looked at first
+        except (Busy, ProcessGone):
+            raise  # what was begun before is under way, or did it: that is looked at first
         except (Conflict, Denied) as error:
             raise StepFailed(f"{spec.target} was not restarted: {error}") from error
         except BadResponse as error:

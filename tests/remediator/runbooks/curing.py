@@ -10,7 +10,7 @@ from ballast_remediator.contract import Alert, Target
 from kube_ballast.analysis.control_plane import Load, MemberReads
 from kube_ballast.clients.errors import ClientError
 from kube_ballast.clients.exporter import Finding
-from kube_ballast.clients.hosts import Apiserver, Process, Restart, Restarted, Sight
+from kube_ballast.clients.hosts import Apiserver, Process, Restart, Sight
 from tests.remediator.guards import planes
 
 URL = "http://exporter:9790"
@@ -73,13 +73,13 @@ class Host:
         self.helps()
         return Sight(expected, ("10.0.0.1:2379",), gone, "changed: [10.0.0.1]")
 
-    def restart(self, apiserver: Apiserver, expected: Process, how: Restart) -> Restarted:
+    def restart(self, apiserver: Apiserver, expected: Process, how: Restart) -> Sight:
         self.done.append(("restart", apiserver.host, expected, how.method))
         if self.refuses is not None:
             raise self.refuses
         self.process = LATER
         self.helps()
-        return Restarted(expected, "changed: [10.0.0.1]")
+        return Sight(expected, (), (), "changed: [10.0.0.1]")
 
 
 class Given(Apiservers):

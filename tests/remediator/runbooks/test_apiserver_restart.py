@@ -24,7 +24,7 @@ from ballast_remediator.runbooks.apiserver_cut_etcd_connections import CutEtcdCo
 from ballast_remediator.runbooks.apiserver_path import World
 from ballast_remediator.runbooks.apiserver_restart import ApiserverRestart
 from kube_ballast.clients.errors import BadResponse, ClientError, Conflict, Timeout, Unavailable
-from kube_ballast.clients.hosts import Busy, CannotCut, Process, RestartMethod
+from kube_ballast.clients.hosts import Busy, CannotCut, Process, ProcessGone, RestartMethod
 from tests.remediator.guards import planes
 from tests.remediator.runbooks.context import Lent
 from tests.remediator.runbooks.curing import BEFORE, LATER, OTHER, SICK, URL, WELL, Given, alert, target
@@ -197,7 +197,15 @@ def test_a_crash_at_any_point_is_answered_by_the_process_that_serves() -> None:
     assert seen.facts == {"process": BEFORE.text}
 
 
-@pytest.mark.parametrize("error", [Timeout("cp-1", "no end within 30 s; it is unknown what took effect"), BUSY])
+@pytest.mark.parametrize(
+    "error",
+    [
+        Timeout("cp-1", "no end within 30 s; it is unknown what took effect"),
+        BUSY,
+        ProcessGone("cp-1", "the apiserver is process 4712 now and was 4711: it was restarted meanwhile"),
+        ProcessGone("cp-1", f"nobody listens on {SICK} in the host's network"),
+    ],
+)
 def test_an_outcome_that_is_unknown_is_left_to_the_engine(error: ClientError) -> None:
     apiservers = given()
     step = step_of(apiservers)
@@ -209,7 +217,7 @@ def test_an_outcome_that_is_unknown_is_left_to_the_engine(error: ClientError) ->
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (Conflict("cp-1", "process id 4711 was used again"), f"{SICK} was not restarted: cp-1: process id 4711"),
+        (Conflict("cp-1", "unit a.service runs process 1"), f"{SICK} was not restarted: cp-1: unit a.service runs"),
         (BadResponse("cp-1", "task 'Start it' failed"), f"the restart of {SICK} by systemd failed: cp-1: task"),
     ],
 )

@@ -10,6 +10,6 @@ shell's text. Ansible runs as a process of its own, for the time of one playbook
 
 from kube_ballast.clients.hosts.client import Apiserver, Hosts
 from kube_ballast.clients.hosts.restart import Restart, RestartMethod
-from kube_ballast.clients.hosts.types import Busy, CannotCut, Process, Restarted, Sight
+from kube_ballast.clients.hosts.types import Busy, CannotCut, Process, ProcessGone, Sight
 
-__all__ = ["Apiserver", "Busy", "CannotCut", "Hosts", "Process", "Restart", "RestartMethod", "Restarted", "Sight"]
+__all__ = ["Apiserver", "Busy", "CannotCut", "Hosts", "Process", "ProcessGone", "Restart", "RestartMethod", "Sight"]

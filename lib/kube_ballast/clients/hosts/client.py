@@ -11,7 +11,7 @@ from kube_ballast.clients.hosts import inventory
 from kube_ballast.clients.hosts.nodes import NodesCache
 from kube_ballast.clients.hosts.restart import Restart
 from kube_ballast.clients.hosts.running import Outcome, Play, Variable, run
-from kube_ballast.clients.hosts.types import Process, Restarted, Sight, parsed
+from kube_ballast.clients.hosts.types import Process, Sight, parsed
 from kube_ballast.config import HostsConfig
 
 CUT, LOOK, RESTART = "cut-connections", "look", "restart"
@@ -31,8 +31,8 @@ class Hosts:
     """The hosts of one cluster. Every call is one playbook, and ends within the configured ``timeout`` and 10 s.
 
     Each raises Unavailable (not reached: nothing was done), Timeout (no end; of what acts it is unknown what took
-    effect), Denied (ssh or sudo say no), Busy (somebody acts on that apiserver there), Conflict (the host or the
-    process is not as it has to be), LocalDisk, and BadResponse.
+    effect), Denied (ssh or sudo say no), Busy (somebody acts on that apiserver there), ProcessGone (another process
+    serves it, or none), Conflict (the host or the process is not as it has to be), LocalDisk, and BadResponse.
     """
 
     def __init__(self, config: HostsConfig) -> None:
@@ -63,11 +63,10 @@ class Hosts:
         variables = {**self._cutting(apiserver), "ballast_expected": _given(expected), "ballast_only": only}
         return self._seen(apiserver, CUT, variables, check=False)
 
-    def restart(self, apiserver: Apiserver, expected: Process, how: Restart) -> Restarted:
-        """Ends that process, and sees to it that another one is started. Does not wait until it serves."""
+    def restart(self, apiserver: Apiserver, expected: Process, how: Restart) -> Sight:
+        """Ends that process, which it gives, and sees to it that another is started. Does not wait until it serves."""
         variables = {**_where(apiserver), "ballast_expected": _given(expected), **how.variables}
-        seen = self._seen(apiserver, RESTART, variables, check=False)
-        return Restarted(seen.process, seen.stdout)
+        return self._seen(apiserver, RESTART, variables, check=False)
 
     def _cutting(self, apiserver: Apiserver) -> Mapping[str, Variable]:
         return {**_where(apiserver), "ballast_ss": self._config.ss}

@@ -42,14 +42,6 @@ class Sight:
     stdout: str
 
 
-@dataclass(frozen=True, slots=True)
-class Restarted:
-    """What a restart began with, and what Ansible said, bounded."""
-
-    process: Process
-    stdout: str
-
-
 class _Process(BaseModel):
     model_config = ConfigDict(extra="forbid")
     pid: int
@@ -74,11 +66,17 @@ class Busy(Conflict):
     """Somebody acts on that apiserver there: what was begun before, and whose answer was lost, may be under way."""
 
 
+class ProcessGone(Conflict):
+    """Not that process serves there but another one, or none: what was begun before may have seen to that."""
+
+
 _KINDS: Final[Mapping[str, type[ClientError]]] = {
     "not_permitted": Denied,
     "no_ss": CannotCut,
     "kernel_cannot": CannotCut,
     "busy": Busy,
+    "process_changed": ProcessGone,
+    "no_process": ProcessGone,
     "restart_failed": BadResponse,
 }
 
@@ -89,6 +87,7 @@ def parsed(host: str, told: object, stdout: str) -> Sight:
     Raises:
         Denied: it takes more rights there.
         Busy: somebody acts there already.
+        ProcessGone: another process serves there, or none.
         Conflict: the process or the host is not as it has to be.
         BadResponse: a restart failed, or this is not what the module says.
     """
