@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from ballast_remediator.apiservers import Apiservers
@@ -11,12 +10,15 @@ from kube_ballast.analysis.control_plane import ControlPlane, Load, unsettled
 from kube_ballast.analysis.stall import Verdict
 from kube_ballast.analysis.words import duration, size
 from kube_ballast.clients.errors import ClientError
+from kube_ballast.clients.exporter import Finding
 
 PAUSE: Final = 0.5
 SETTLING_PAUSE: Final = 5.0
 """Seconds between two looks at what an apiserver carries: its page of metrics is not cheap."""
-IN_A_ROW: Final = 2
-"""Observations of each exporter that have to say ok: one may fall into a moment between two failures."""
+LASTS: Final = 3.0
+"""Seconds for which each exporter has to say ok, by its own clock: it may be a moment between two failures."""
+MORE: Final = 5.0
+"""Seconds beyond ``canary_within`` for what is not sick by then, and still has to last, or to be told again."""
 
 
 class Settings(Protocol):
@@ -28,14 +30,6 @@ class Settings(Protocol):
     def ready_within(self) -> float: ...
     @property
     def settle_within(self) -> float: ...
-
-
-@dataclass(slots=True)
-class _Said:
-    """When an exporter made its last observation, by its own clock, and how many in a row said ok since this began."""
-
-    at: float
-    well: int = 0
 
 
 def witnessed(state: ControlPlane) -> Mapping[str, Scalar]:
@@ -55,18 +49,13 @@ def recovered(
     """Waits for all of it. ``began`` is when the act was over, by the context's clock; ``facts`` are those of its step.
 
     Raises:
-        InVain: the canary did not come back in time; ``in_vain`` says what that means.
+        InVain: its channel is still stalled; ``in_vain`` says what that means.
         StepFailed: something else is not so in time.
     """
     name = context.target.name
-    said: dict[str, _Said] = {}
-    told = _canary(apiservers, context, settings.canary_within, said)
-    if told is not None:
-        words = in_vain()
-        raise InVain(f"{duration(settings.canary_within)} later {name} is {told}. {words}")
+    before = frozenset(json.loads(str(facts.get("exporters", "[]"))))
+    silent = _canary(apiservers, context, settings.canary_within, before=before, in_vain=in_vain)
     after = context.now() - began
-    before = json.loads(str(facts.get("exporters", "[]")))
-    silent = sorted({*before, *said} - {url for url, one in said.items() if one.well >= IN_A_ROW})
     silence = f" (silent since: {', '.join(silent)})" if silent else ""
     context.note(f"the canary is back: {name} is ok again, {duration(after)} after the act{silence}")
     _ready(apiservers, context, settings.ready_within)
@@ -74,44 +63,54 @@ def recovered(
     return Done(f"{name} is ok again, by evidence {duration(after)} after the act{silence}, and ready; {settled}")
 
 
-def _canary(apiservers: Apiservers, context: StepContext, within: float, said: dict[str, _Said]) -> str | None:
-    """None once every exporter that tells of it says ok twice in a row, in evidence observed since this began.
+def _canary(
+    apiservers: Apiservers,
+    context: StepContext,
+    within: float,
+    *,
+    before: frozenset[str],
+    in_vain: Callable[[], str],
+) -> list[str]:
+    """Waits until every exporter that tells of it says ok for `LASTS` seconds; gives those that told and are silent.
 
-    Each exporter's times are compared with its own alone: clocks differ. ``said`` gets what each said.
+    Each exporter's times are compared with its own alone: clocks differ. ``before`` told before the act.
+
+    Raises:
+        InVain, StepFailed: as `recovered`.
     """
     name = context.target.name
     give_up = context.now() + within
-    last = "without fresh evidence"
+    tellers = before
+    since: dict[str, float] = {}
     while True:
+        told: Mapping[str, Finding] = {}
+        problem = "without fresh evidence"
         try:
-            told = _observed(apiservers, name)
+            told = _told(apiservers, name)
         except ClientError as error:
-            told, last = {}, f"not told of: {error}"
-        for url, (verdict, _, at) in told.items():
-            one = said.setdefault(url, _Said(at))
-            if verdict != Verdict.OK:
-                one.well = 0
-            elif at > one.at:
-                one.well += 1
-            one.at = at
-        if told and all(said[url].well >= IN_A_ROW for url in told):
-            return None
-        sick = [f"still {verdict} ({reasons})" for verdict, reasons, _ in told.values() if verdict != Verdict.OK]
-        if told:
-            last = sick[0] if sick else "ok, but not twice in a row by evidence from after the act"
-        if context.now() > give_up:
-            return last
+            problem = f"not told of: {error}"
+        tellers |= told.keys()
+        well = {url: one for url, one in told.items() if one.verdict == Verdict.OK}
+        since = {url: since.get(url, one.observed_at) for url, one in well.items()}
+        lasting = {url for url, one in well.items() if one.observed_at - since[url] >= LASTS}
+        if told and lasting == told.keys():
+            return sorted(tellers - lasting)
+        sick = [one for one in told.values() if one.verdict != Verdict.OK]
+        if context.now() > give_up + (0.0 if sick else MORE):
+            later = f"{duration(within)} later {name} is"
+            if not sick:
+                raise StepFailed(f"{later} {f'ok, but not yet for {duration(LASTS)}' if told else problem}")
+            worst = min(sick, key=lambda one: one.verdict != Verdict.CHANNEL_STALLED)
+            words = f"{later} still {worst.verdict} ({'; '.join(worst.reasons)})"
+            if worst.verdict == Verdict.CHANNEL_STALLED:
+                raise InVain(f"{words}. {in_vain()}")
+            raise StepFailed(words)
         context.wait(PAUSE)
 
 
-def _observed(apiservers: Apiservers, name: str) -> Mapping[str, tuple[str, str, float]]:
-    """By exporter: the verdict on that apiserver, its reasons, and when it was observed."""
-    return {
-        url: (one.verdict, "; ".join(one.reasons), one.observed_at)
-        for url, findings in apiservers.evidence().items()
-        for one in findings
-        if one.subject == name
-    }
+def _told(apiservers: Apiservers, name: str) -> Mapping[str, Finding]:
+    """By exporter: what it says of that apiserver."""
+    return {url: one for url, findings in apiservers.evidence().items() for one in findings if one.subject == name}
 
 
 def _ready(apiservers: Apiservers, context: StepContext, within: float) -> None:
