@@ -250,6 +250,20 @@ def test_a_host_that_cannot_cut(module: Any, etcd: Etcd, tmp_path: Path, script:
         assert len(asked(module, served, check=True)["connections"]) == 1
 
 
+@pytest.mark.parametrize("way", ["exit 1", "rm $0; exit 0"])
+def test_a_cut_that_fails_in_the_middle_says_how_many_were_cut(
+    module: Any, etcd: Etcd, tmp_path: Path, way: str
+) -> None:
+    ss, once = tmp_path / "ss", tmp_path / "once"
+    ss.write_text(f'#!/bin/sh\n[ -e {once} ] && {{ {way}; }}\ntouch {once}\nexec {tool("ss")} "$@"\n')
+    ss.chmod(0o755)
+    with serving([etcd, etcd, etcd], f"--etcd-servers=http://127.0.0.1:{etcd.port}") as served:
+        kind, words = problem(module, served, ss=str(ss))
+        assert len(asked(module, served, check=True)["connections"]) == 2
+    assert kind == "not_cut"
+    assert words.startswith("after 1 of 3 were cut: " if way == "exit 1" else "after 2 of 3 were cut: ")
+
+
 def test_addresses_of_the_kernel(module: Any) -> None:
     assert module._address("0100007F:0BB8") == "127.0.0.1:3000"
     assert module._address("00000000000000000000000001000000:192B") == "[::1]:6443"

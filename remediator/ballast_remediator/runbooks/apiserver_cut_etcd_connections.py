@@ -40,7 +40,7 @@ from ballast_remediator.runbooks.apiserver_path import World, both_cures, expect
 from ballast_remediator.runbooks.apiserver_recovery import recovered, witnessed
 from ballast_remediator.runbooks.control_plane import CONTROL_PLANE
 from kube_ballast.analysis.stall import Verdict
-from kube_ballast.clients.errors import BadResponse, ClientError, Conflict, Denied
+from kube_ballast.clients.errors import ClientError, Conflict, Denied
 from kube_ballast.clients.hosts import Busy, Process
 
 LEFT = "Nothing was cut by this attempt"
@@ -162,6 +162,7 @@ class Cut:
         return Observed(Progress.NOT_DONE, f"{spec.target} is {state.words(spec.target)}")
 
     def act(self, spec: StepSpec, context: StepContext) -> Done:
+        """Where it fails after some were cut, that is raised as it is: what helped is told by the evidence."""
         apiservers = self._apiservers(context.target.cluster)
         state = expect_all(apiservers, context, left=LEFT)
         process = Process.parsed(str(spec.params["process"]))
@@ -171,8 +172,8 @@ class Cut:
             sight = apiservers.hosts.cut(apiservers.where(spec.target), process, seen)
         except Busy:
             raise  # what was begun before is under way: that is looked at first
-        except (Conflict, Denied, BadResponse) as error:
-            raise StepFailed(f"the connections were not cut: {error}") from error
+        except (Conflict, Denied) as error:
+            raise StepFailed(f"{error}. {LEFT}") from error
         context.note(f"Ansible said: {sight.stdout}")
         gone = len(seen) - len(sight.connections)
         return Done(

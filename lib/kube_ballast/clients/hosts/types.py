@@ -77,6 +77,7 @@ _KINDS: Final[Mapping[str, type[ClientError]]] = {
     "busy": Busy,
     "process_changed": ProcessGone,
     "no_process": ProcessGone,
+    "not_cut": BadResponse,
     "restart_failed": BadResponse,
 }
 
@@ -89,7 +90,7 @@ def parsed(host: str, told: object, stdout: str) -> Sight:
         Busy: somebody acts there already.
         ProcessGone: another process serves there, or none.
         Conflict: the process or the host is not as it has to be.
-        BadResponse: a restart failed, or this is not what the module says.
+        BadResponse: a restart failed, not all was cut, or this is not what the module says.
     """
     try:
         content = _Told.model_validate(told)

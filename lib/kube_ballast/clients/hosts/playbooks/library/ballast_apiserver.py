@@ -295,8 +295,11 @@ def connections(pid: int, ends: Sequence[str]) -> list[Row]:
 
 def cut(rows: Sequence[Row], ss: str, run: Run) -> list[Row]:
     """Cuts exactly these, and gives those that are there all the same."""
-    for row in rows:
-        _kill(row, ss, run)
+    done: list[str] = []
+    with _telling(done, "not_cut"):
+        for number, row in enumerate(rows, 1):
+            _kill(row, ss, run)
+            done[:] = [f"{number} of {len(rows)} were cut"]
     wanted = {(row.names, row.inode) for row in rows}
     gives_up = time.monotonic() + GONE_SECONDS
     while True:
@@ -454,14 +457,14 @@ RESTARTS = {"systemd": by_systemd, "cri": by_cri, "command": by_command}
 
 
 @contextmanager
-def _telling(done: list[str]) -> Iterator[None]:
-    """What fails in here says what had been ``done`` before."""
+def _telling(done: list[str], kind: str = "restart_failed") -> Iterator[None]:
+    """What fails in here says what had been ``done`` before, and is of that ``kind`` then."""
     try:
         yield
     except (Problem, OSError) as error:
         if not done:
             raise
-        raise Problem("restart_failed", f"after {' and '.join(done)}: {error}") from error
+        raise Problem(kind, f"after {' and '.join(done)}: {error}") from error
 
 
 def _asked(run: Run, command: list[str], **more: dict[str, str]) -> str:
