@@ -18,7 +18,7 @@ from drills.stack import Sshd, Stack, tool
 from kube_ballast.clients.errors import BadResponse, ClientError, Conflict, Denied, LocalDisk, Timeout, Unavailable
 from kube_ballast.clients.hosts import Apiserver, Busy, CannotCut, Hosts, Process, ProcessGone, Restart, RestartMethod
 from kube_ballast.clients.hosts.failures import failed, unreachable
-from kube_ballast.clients.hosts.running import STDOUT_BYTES, Play, bounded
+from kube_ballast.clients.hosts.running import STDOUT_BYTES, bounded
 from kube_ballast.config import HostsConfig, SshConfig
 from tests.waiting import eventually
 
@@ -392,10 +392,7 @@ def test_a_restart_is_one_act_on_the_host(
 def test_no_restart_in_check_mode(programs: Path, doomed: tuple[Apiserver, int], method: RestartMethod) -> None:
     apiserver, pid = doomed
     hosts = Hosts(HostsConfig(local=True, become=False))
-    where = {"ballast_listens": apiserver.listens, "ballast_executable": apiserver.executable, "ballast_expected": None}
-    outcome = hosts._play(Play("restart", HOST, {**where, **WAYS[method].variables}, 30.0, check=True))
-    assert outcome.results["Restart"]["ballast"]["process"]["pid"] == pid
-    assert "changed=0" in outcome.stdout
+    hosts.rehearse(apiserver, WAYS[method])
     log = programs / "log"
     started = {line.split()[1] for line in log.read_text().splitlines()} if log.exists() else set()
     assert started <= {"show", "ps", "inspect"}
@@ -406,6 +403,8 @@ def test_a_unit_whose_process_is_another_one_is_left_alone(programs: Path, doome
     apiserver, pid = doomed
     recorder(programs, "systemctl", {"show": "echo 1"})
     hosts = Hosts(HostsConfig(local=True, become=False))
+    with pytest.raises(Conflict, match=f"runs process 1, and the apiserver is {pid}: nothing was done"):
+        hosts.rehearse(apiserver, WAYS[RestartMethod.SYSTEMD])
     with pytest.raises(Conflict, match=f"runs process 1, and the apiserver is {pid}: nothing was done"):
         hosts.restart(apiserver, hosts.look(apiserver), WAYS[RestartMethod.SYSTEMD])
     assert Path(f"/proc/{pid}").exists()

@@ -45,13 +45,17 @@ def on_state(guard: Callable[[ControlPlane], Answer]) -> Callable[[World], Answe
     return lambda world: guard(world.state)
 
 
-def observe(apiservers: Apiservers, alert: Alert, target: Target, evidence_valid: float) -> World:
+def observe(
+    apiservers: Apiservers, alert: Alert, target: Target, evidence_valid: float, how: Restart | None = None
+) -> World:
     """The host first, which takes seconds, then etcd, and the evidence last, which is vouched for only briefly.
+
+    Where ``how`` is given, a restart in that way is rehearsed.
 
     Raises:
         ClientError: no exporter answers.
     """
-    world = _on_host(apiservers, target)
+    world = _on_host(apiservers, target, how)
     asked = time.monotonic()
     now = apiservers.state(target.name)
     vouched = [one.valid_until - one.observed_at for told in now.told.values() for one in told]
@@ -69,12 +73,14 @@ def observe(apiservers: Apiservers, alert: Alert, target: Target, evidence_valid
     return replace(world, state=state, since=alert.starts_at, valid_until=valid_until)
 
 
-def _on_host(apiservers: Apiservers, target: Target) -> World:
+def _on_host(apiservers: Apiservers, target: Target, how: Restart | None) -> World:
     """The world as far as its host tells."""
     name, names = target.name, apiservers.names
     state = ControlPlane(name, names, {}, (), (), None, None)
-    world = World(state, None, (), (), 0.0, target.cluster, 0.0, len(names))
+    world = World(state, None, (), (), 0.0, target.cluster, 0.0, len(names), how)
     try:
+        if how is not None:
+            apiservers.hosts.rehearse(apiservers.where(name), how)
         try:
             sight = apiservers.seen(name)
         except CannotCut as error:

@@ -7,7 +7,6 @@ That a cut was in vain is asked of the ledger (guard `earlier_runs_permit`), nev
 
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Self
 from urllib.parse import urlsplit
@@ -102,7 +101,7 @@ class ApiserverRestart:
     def observe(self, alert: Alert, target: Target) -> World:
         apiservers = self._apiservers(target.cluster)
         how = way(apiservers, target)  # nothing is looked at for what cannot be done
-        return replace(apiserver_path.observe(apiservers, alert, target, self._evidence_valid), restart=how)
+        return apiserver_path.observe(apiservers, alert, target, self._evidence_valid, how)
 
     def plan(self, world: World) -> Plan | NothingToDo:
         state = world.state

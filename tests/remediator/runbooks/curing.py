@@ -52,6 +52,7 @@ class Host:
     process: Process | ClientError = BEFORE
     lines: tuple[str, ...] = LINES
     refuses: ClientError | None = None
+    cannot_restart: ClientError | None = None
     helps: Callable[[], object] = lambda: None
     done: list[tuple[Any, ...]] = field(default_factory=list)
 
@@ -72,6 +73,11 @@ class Host:
         self.lines = tuple(line for line in self.lines if line not in only)
         self.helps()
         return Sight(expected, ("10.0.0.1:2379",), gone, "changed: [10.0.0.1]")
+
+    def rehearse(self, apiserver: Apiserver, how: Restart) -> None:
+        del apiserver, how
+        if self.cannot_restart is not None:
+            raise self.cannot_restart
 
     def restart(self, apiserver: Apiserver, expected: Process, how: Restart) -> Sight:
         self.done.append(("restart", apiserver.host, expected, how.method))

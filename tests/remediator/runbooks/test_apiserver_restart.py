@@ -130,6 +130,23 @@ def test_where_nothing_can_be_cut_a_person_is_asked_instead() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        Conflict("cp-1", "unit a.service runs process 1, and the apiserver is 4711: nothing was done"),
+        BadResponse("cp-1", "crictl is not started: No such file or directory"),
+    ],
+)
+def test_a_restart_that_could_not_be_is_refused_before_anybody_is_asked(error: ClientError) -> None:
+    apiservers = given()
+    apiservers.host.cannot_restart = error
+    answers = [guard(world(apiservers)) for guard in book(apiservers).guards]
+    [refusal] = [one for one in answers if one.verdict is Verdict.REFUSE]
+    assert (refusal.guard, refusal.passing) == ("process_is_known", False)
+    assert refusal.reason == f"the process of {SICK} is not known: {error}"
+    assert apiservers.host.done == []
+
+
 def test_a_world_that_was_recorded_gives_the_same_plan() -> None:
     seen = TypeAdapter(World)
     world_then = world(given())
