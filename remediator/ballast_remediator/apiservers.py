@@ -176,15 +176,16 @@ class Apiservers:
                 for endpoint, quorum, local, defragments in asked
             )
 
-    def strangers(self, name: str, endpoints: Iterable[str]) -> tuple[str, ...]:
-        """Those of ``endpoints`` (IP:PORT) that are none of the members, as far as their names are resolved here.
+    def strangers(self, name: str, endpoints: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Those of ``endpoints`` (IP:PORT) that are none of the members, and the members that are not resolved here.
 
         None where the configuration says which members that apiserver uses: they may be reached by other addresses.
         """
         if self.instance(name).etcd:
-            return ()
-        known = {address for one in self._endpoints for address in _addresses(one.config.endpoint)}
-        return tuple(one for one in endpoints if one not in known)
+            return (), ()
+        known = {one.config.endpoint: _addresses(one.config.endpoint) for one in self._endpoints}
+        strangers = tuple(one for one in endpoints if not any(one in addresses for addresses in known.values()))
+        return strangers, tuple(str(urlsplit(url).hostname) for url, addresses in known.items() if not addresses)
 
     def ready(self, name: str) -> None:
         """Raises a client's error while it does not say on /readyz that it is."""

@@ -114,10 +114,11 @@ class Member:
 def test_an_etcd_that_is_no_configured_member(
     uses: list[str], endpoints: tuple[str, ...], strangers: tuple[str, ...]
 ) -> None:
-    """Names of members are resolved, and one that is not is nobody's; what is said of an apiserver is trusted."""
+    """Names of members are resolved, and those that are not are named; what is said of an apiserver is trusted."""
     urls = (ENDPOINTS[0], "https://localhost:2390", "https://[2001:db8:0::1]:2379", "https://nobody.invalid:2391")
     members = [Member(EtcdMemberConfig(endpoint=url)) for url in urls]
-    assert Apiservers("here", config(etcd=uses), members).strangers(SICK, endpoints) == strangers
+    unresolved = () if uses else ("nobody.invalid",)
+    assert Apiservers("here", config(etcd=uses), members).strangers(SICK, endpoints) == (strangers, unresolved)
 
 
 def test_nobody_answers() -> None:

@@ -48,7 +48,9 @@ class ControlPlane:
     tellers: tuple[str, ...] = ()
     """The exporters that tell of the target."""
     strangers: tuple[str, ...] = ()
-    """IP:PORT of each etcd that its process was started with and that is none of the members."""
+    """IP:PORT of each etcd that its process was started with and that is none of the members, as far as can be told."""
+    unresolved: tuple[str, ...] = ()
+    """The names of members that are not resolved here: a stranger may be one of them."""
 
     def others(self, verdict: str) -> tuple[str, ...]:
         """The apiservers besides the target of which everybody says that, and somebody does."""

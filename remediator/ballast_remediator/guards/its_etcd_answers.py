@@ -12,6 +12,13 @@ def its_etcd_answers(state: ControlPlane) -> Answer:
     used = [member for member in state.members if member.used]
     if not used:
         return refuse(NAME, f"no etcd member is known that {state.target} uses")
+    if state.strangers and state.unresolved:
+        return refuse(
+            NAME,
+            f"whether {', '.join(state.strangers)}, with which {state.target} was started, is a configured member "
+            f"cannot be told: {', '.join(state.unresolved)} is not resolved here",
+            passing=True,
+        )
     if state.strangers:
         return refuse(
             NAME,

@@ -69,6 +69,7 @@ def observe(
         host_passing=seen.host_passing,
         cannot_cut=seen.cannot_cut,
         strangers=seen.strangers,
+        unresolved=seen.unresolved,
     )
     return replace(world, state=state, since=alert.starts_at, valid_until=valid_until)
 
@@ -90,13 +91,15 @@ def _on_host(apiservers: Apiservers, target: Target, how: Restart | None) -> Wor
             )
     except ClientError as error:
         return replace(world, state=replace(state, host_problem=str(error), host_passing=may_pass(error)))
+    strangers, unresolved = apiservers.strangers(name, sight.endpoints)
     return replace(
         world,
         state=replace(
             state,
             process=_words(sight.process),
             connections=len(sight.connections),
-            strangers=apiservers.strangers(name, sight.endpoints),
+            strangers=strangers,
+            unresolved=unresolved,
         ),
         process=sight.process,
         connections=sight.connections,

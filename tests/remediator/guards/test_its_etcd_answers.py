@@ -26,6 +26,16 @@ def test_a_member_that_others_use_may_be_down() -> None:
     assert its_etcd_answers(plane(members=down)).verdict is Verdict.ALLOW
 
 
+def test_a_name_that_is_not_resolved_may_be_that_of_any_address() -> None:
+    said = its_etcd_answers(plane(strangers=("10.0.9.9:2379",), unresolved=("etcd-1.example",)))
+    assert (said.verdict, said.passing) == (Verdict.REFUSE, True)
+    assert said.reason == (
+        f"whether 10.0.9.9:2379, with which {SICK} was started, is a configured member cannot be told: etcd-1.example "
+        "is not resolved here"
+    )
+    assert its_etcd_answers(plane(unresolved=("etcd-1.example",))).verdict is Verdict.ALLOW
+
+
 def test_an_etcd_that_nobody_configured_is_not_asked_so_that_nothing_is_known_of_it() -> None:
     said = its_etcd_answers(plane(strangers=("10.0.9.9:2379", "10.0.9.8:2379")))
     assert (said.verdict, said.passing) == (Verdict.REFUSE, False)

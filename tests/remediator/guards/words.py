@@ -172,6 +172,7 @@ def _of_apiservers() -> Iterator[Answer]:
     yield another_apiserver_is_ok(planes.plane({sick: planes.STALLED, well: planes.UNKNOWN}))
     yield its_etcd_answers(planes.plane(members=planes.members(used=False)))
     yield its_etcd_answers(planes.plane(strangers=("10.0.9.9:2379",)))
+    yield its_etcd_answers(planes.plane(strangers=("10.0.9.9:2379",), unresolved=("etcd-1.example",)))
     yield its_etcd_answers(planes.plane(members=planes.members(problem="no answer within 3 s")))
     yield no_member_defragments(planes.plane(members=planes.members(defragmenting=None)))
     yield no_member_defragments(planes.plane(members=planes.members(defragmenting=True)))
