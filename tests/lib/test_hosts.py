@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from drills.stack import Sshd, Stack, tool
 from kube_ballast.clients.errors import BadResponse, ClientError, Conflict, Denied, LocalDisk, Timeout, Unavailable
 from kube_ballast.clients.hosts import Apiserver, Busy, CannotCut, Hosts, Process, ProcessGone, Restart, RestartMethod
+from kube_ballast.clients.hosts import inventory as inventories
 from kube_ballast.clients.hosts.failures import failed, unreachable
 from kube_ballast.clients.hosts.running import STDOUT_BYTES, bounded
 from kube_ballast.config import HostsConfig, SshConfig
@@ -174,6 +175,16 @@ def test_what_an_inventory_gives_ssh_besides_leaves_the_rest_as_it_is(
 ) -> None:
     hosts = reached(tmp_path, sshd, variables="ansible_ssh_common_args='-o LogLevel=ERROR'")
     assert hosts.look(apiserver) == reached(tmp_path, sshd).look(apiserver)
+
+
+def test_no_inventory_changes_that_modules_go_through_ssh_and_once(
+    tmp_path: Path, sshd: Sshd, apiserver: Apiserver
+) -> None:
+    files = tmp_path / "files"
+    theirs = f"ansible_pipelining=false ansible_ssh_pipelining=false ansible_ssh_retries=5 ansible_remote_tmp={files}"
+    assert reached(tmp_path, sshd, variables=f"{theirs} ansible_ssh_use_tty=true").look(apiserver).pid
+    assert not files.exists()
+    assert inventories.variables(HostsConfig(local=True), tmp_path)["ansible_ssh_retries"] == 0
 
 
 def test_a_host_that_is_not_reached(tmp_path: Path, stack: Stack, sshd: Sshd, apiserver: Apiserver) -> None:

@@ -41,8 +41,11 @@ def write(config: HostsConfig, nodes: NodesCache | None, host: str, folder: Path
     return file
 
 
-def variables(config: HostsConfig, folder: Path) -> Mapping[str, str]:
-    """What no inventory replaces: its own arguments for ssh come later, and ssh heeds the first of an option."""
+def variables(config: HostsConfig, folder: Path) -> Mapping[str, str | int]:
+    """What no inventory replaces: its own arguments for ssh come later, and ssh heeds the first of an option.
+
+    But of two ``-F`` it takes the last: an inventory that has one says all that its options here do not.
+    """
     options = [
         # One connection a task, and none that outlives the playbook.
         *("ControlMaster=no", "ControlPath=none"),
@@ -52,7 +55,16 @@ def variables(config: HostsConfig, folder: Path) -> Mapping[str, str]:
     if config.ssh is not None:
         arguments = ["-F", str(folder / _SSH)]
         options += [f"UserKnownHostsFile={_quoted(config.ssh.known_hosts_file)}", "GlobalKnownHostsFile=none"]
-    return {"ansible_ssh_args": shlex.join([*arguments, *(each for one in options for each in ("-o", one))])}
+    return {
+        "ansible_ssh_args": shlex.join([*arguments, *(each for one in options for each in ("-o", one))]),
+        # Nothing acts a second time that nobody asked for.
+        "ansible_ssh_retries": 0,
+        # Modules go through ssh's own stdin: nothing is written on the host, and no sftp is needed. A terminal would
+        # be in the way of that, and hang up on what goes on.
+        "ansible_pipelining": True,
+        "ansible_ssh_pipelining": True,
+        "ansible_ssh_use_tty": False,
+    }
 
 
 def environment(config: HostsConfig, folder: Path) -> Mapping[str, str]:
@@ -67,8 +79,6 @@ def environment(config: HostsConfig, folder: Path) -> Mapping[str, str]:
         "ANSIBLE_CONFIG": str(folder / _SETTINGS),
         "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_LOCALHOST_WARNING": "False",
-        # Modules go through ssh's own stdin: nothing is written on the host, and no sftp is needed.
-        "ANSIBLE_PIPELINING": "True",
         "ANSIBLE_HOST_KEY_CHECKING": "True",
         "ANSIBLE_TIMEOUT": str(CONNECT_SECONDS),
         "ANSIBLE_BECOME": str(config.become),
