@@ -214,16 +214,16 @@ def _expect_another(apiservers: Apiservers, context: StepContext, before: Proces
 
 def _named(how: How) -> Mapping[str, Scalar]:
     """How it is restarted, as it is approved."""
-    own = {
+    own: Mapping[RestartMethod, Mapping[str, Scalar]] = {
         RestartMethod.COMMAND: {"command": shlex.join(how.command)},
-        RestartMethod.SYSTEMD: {"unit": how.unit},
-        RestartMethod.CRI: {"container": how.container},
+        RestartMethod.SYSTEMD: {"unit": how.unit, "grace": how.grace},
+        RestartMethod.CRI: {"container": how.container, "grace": how.grace},
     }
     return {"method": str(how.method), **own[how.method]}
 
 
 def _words(named: Mapping[str, Scalar]) -> str:
-    return " ".join(map(str, named.values()))
+    return ", ".join(f"{name} {value}" for name, value in named.items())
 
 
 def way(apiservers: Apiservers, target: Target) -> How:

@@ -72,7 +72,7 @@ def test_the_plan_says_how_and_what_it_costs() -> None:
         "its watches are closed and its caches filled anew: clients list everything once more, from the others",
     )
     [step] = plan.steps
-    how = {"process": "4711 100 boot", "method": "systemd", "unit": "kube-apiserver.service"}
+    how = {"process": "4711 100 boot", "method": "systemd", "unit": "kube-apiserver.service", "grace": 5}
     assert (step.kind, step.target, step.params) == ("restart", SICK, how)
     assert plan.limits == {"apiservers": 1, **how}
 
@@ -84,6 +84,8 @@ def test_what_is_approved_is_for_that_process_and_that_way() -> None:
         {"unit": "other.service"},
         {"container": "a"},
         {"container": "b"},
+        {"container": "b", "grace": 6},
+        {"unit": "other.service", "grace": 6},
         {"command": ["a"]},
         {"command": ["a", "b"]},
     )
@@ -100,8 +102,8 @@ def test_another_way_than_the_approved_one_is_not_gone() -> None:
     with pytest.raises(StepFailed) as caught:
         book(apiservers).steps["restart"].act(step, lent())
     assert str(caught.value) == (
-        "how it is restarted was systemd kube-apiserver.service, and is command /usr/local/bin/restart 'all of it' "
-        "now. It was not restarted by this attempt"
+        "how it is restarted was method systemd, unit kube-apiserver.service, grace 5, and is method command, command "
+        "/usr/local/bin/restart 'all of it' now. It was not restarted by this attempt"
     )
     assert apiservers.host.done == []
 
