@@ -458,6 +458,12 @@ def test_names_that_could_be_anything_else_are_refused(tmp_path: Path, name: str
         ("client_loop: send disconnect: Broken pipe", True, Timeout),
         ("Read from remote host 10.0.0.1: Connection reset by peer", True, Timeout),
         ("client_loop: send disconnect: Connection reset by peer", True, Timeout),
+        ("ssh_dispatch_run_fatal: Connection to 10.0.0.1 port 22: Connection timed out", True, Timeout),
+        ("cat: /etc/motd: Permission denied\nConnection to 10.0.0.1 closed by remote host.", True, Timeout),
+        ("bash: /etc/profile.d/a.sh: Permission denied", True, Timeout),
+        ("client_loop: send disconnect: Broken pipe\nHost key verification failed.", True, Timeout),
+        ("ballast@10.0.0.1: Permission denied (publickey).", True, Denied),
+        ("kex_exchange_identification: Connection closed by remote host", True, Unavailable),
     ],
 )
 def test_a_way_that_breaks_off_is_no_host_that_was_not_reached(

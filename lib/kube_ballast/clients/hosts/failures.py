@@ -1,5 +1,6 @@
 """What Ansible, ssh and sudo say when it goes wrong, as `kube_ballast.clients.errors`, one clear message each."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -19,10 +20,12 @@ _NOT_REACHED: Final = (
     "kex_exchange_identification",
 )
 """What ssh says before anything could begin there."""
-_BROKE_OFF: Final = ("client_loop", "read from remote host")
-"""What it says of a connection that there was."""
+_BROKE_OFF: Final = re.compile(
+    r"client_loop|read from remote host|ssh_dispatch_run_fatal|connection to \S+ closed by remote host"
+)
+"""What it says of a connection that there was, whatever else is told."""
 _KEY: Final = ("host key verification failed", "remote host identification has changed", "host key is known")
-_WHO: Final = ("permission denied", "too many authentication failures", "no supported authentication")
+_WHO: Final = ("permission denied (", "too many authentication failures", "no supported authentication")
 _SUDO: Final = (
     "missing sudo password",
     "incorrect sudo password",
@@ -45,12 +48,13 @@ def unreachable(host: str, result: Mapping[str, Any], *, acts: bool) -> ClientEr
     """Why the host did not answer. A way that breaks off after it was there says nothing of what was done."""
     words = _words(result)
     told = words.lower()
-    if any(each in told for each in _KEY):
-        return Denied(host, f"its ssh host key is not the one in known_hosts_file: nothing was done ({words})")
-    if any(each in told for each in _WHO):
-        return Denied(host, f"ssh does not let us in: nothing was done ({words})")
-    if any(each in told for each in _NOT_REACHED) and not any(each in told for each in _BROKE_OFF):
-        return Unavailable(host, f"the host is not reached by ssh: nothing was done ({words})")
+    if _BROKE_OFF.search(told) is None:
+        if any(each in told for each in _KEY):
+            return Denied(host, f"its ssh host key is not the one in known_hosts_file: nothing was done ({words})")
+        if any(each in told for each in _WHO):
+            return Denied(host, f"ssh does not let us in: nothing was done ({words})")
+        if any(each in told for each in _NOT_REACHED):
+            return Unavailable(host, f"the host is not reached by ssh: nothing was done ({words})")
     unknown = "it is unknown what took effect" if acts else "nothing was to be changed"
     return Timeout(host, f"the way to the host broke off; {unknown} ({words})")
 
