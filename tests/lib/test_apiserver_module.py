@@ -285,6 +285,30 @@ def test_who_listens_everywhere_is_not_taken_for_the_apiserver_of_another_host(
     )
 
 
+CHANGED = ("process_changed", "it changed meanwhile: ")
+FAILED = ("host_failed", "the host does not do what it is asked: ")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (FileNotFoundError(2, "No such file", "/proc/1/stat"), CHANGED),
+        (ProcessLookupError(3, "No such process"), CHANGED),
+        (OSError(24, "Too many open files"), FAILED),
+        (PermissionError(13, "Permission denied", "/proc/1/exe"), FAILED),
+    ],
+)
+def test_only_what_is_gone_has_changed_meanwhile(
+    module: Any, monkeypatch: pytest.MonkeyPatch, error: OSError, told: tuple[str, str]
+) -> None:
+    def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(module, "found_process", fails)
+    own = {"mode": "look", "listens": "127.0.0.7:1", "executable": "x", "expected": None, "only": None}
+    assert module.told(own, run, None, check=False) == {"problem": told[0], "words": f"{told[1]}{error}"}
+
+
 # --- Who acts is alone ---
 
 

@@ -79,6 +79,7 @@ _KINDS: Final[Mapping[str, type[ClientError]]] = {
     "no_process": ProcessGone,
     "not_cut": BadResponse,
     "restart_failed": BadResponse,
+    "host_failed": BadResponse,
 }
 
 
@@ -90,7 +91,8 @@ def parsed(host: str, told: object, stdout: str) -> Sight:
         Busy: somebody acts there already.
         ProcessGone: another process serves there, or none.
         Conflict: the process or the host is not as it has to be.
-        BadResponse: a restart failed, not all was cut, or this is not what the module says.
+        BadResponse: a restart failed, not all was cut, the host does not do what it is asked, or this is not what the
+            module says.
     """
     try:
         content = _Told.model_validate(told)

@@ -52,6 +52,7 @@ PROBLEMS = (
     "busy",
     "not_its_process",
     "restart_failed",
+    "host_failed",
 )
 ESTABLISHED, LISTENS = "01", "0A"
 GONE_SECONDS = 2.0
@@ -484,22 +485,34 @@ def apart(argv: list[str], environ_update: dict[str, str] | None = None) -> tupl
 
     Its end is waited for and not that of its output, which what it leaves behind may hold for good.
     """
-    with tempfile.TemporaryFile() as told, tempfile.TemporaryFile() as errors:
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         started = subprocess.Popen(  # noqa: S603 - arguments of our own, no shell
             argv,
             stdin=subprocess.DEVNULL,
-            stdout=told,
+            stdout=output,
             stderr=errors,
             start_new_session=True,
             env={**os.environ, **(environ_update or {})},
         )
         code = started.wait()
-        return code, _written(told), _written(errors)
+        return code, _written(output), _written(errors)
 
 
 def _written(file: IO[bytes]) -> str:
     file.seek(0)
     return file.read().decode(errors="replace")
+
+
+def told(parameters: dict[str, Any], run: Run, ss: str | None, *, check: bool) -> dict[str, Any]:
+    """What it answers with: what `answer` gives, or the problem."""
+    try:
+        return answer(parameters, run, ss, check=check)
+    except Problem as problem:
+        return {"problem": problem.kind, "words": str(problem)}
+    except (FileNotFoundError, ProcessLookupError) as error:  # it ended while it was looked at
+        return {"problem": "process_changed", "words": f"it changed meanwhile: {error}"}
+    except OSError as error:
+        return {"problem": "host_failed", "words": f"the host does not do what it is asked: {error}"}
 
 
 def answer(parameters: dict[str, Any], run: Run, ss: str | None, *, check: bool) -> dict[str, Any]:
@@ -568,15 +581,10 @@ def main() -> None:
         # would be handed down to what is started.
         for number in (signal.SIGHUP, signal.SIGTERM):
             signal.signal(number, lambda *_: None)
-    try:
-        told = answer(parameters, apart, module.get_bin_path(parameters["ss"]), check=module.check_mode)
-    except Problem as problem:
-        told = {"problem": problem.kind, "words": str(problem)}
-    except OSError as error:  # it ended while it was looked at
-        told = {"problem": "process_changed", "words": f"it changed meanwhile: {error}"}
-    acted = restarts and "problem" not in told
-    changed = acted or (not module.check_mode and bool(told.get("connections")))
-    module.exit_json(changed=changed, ballast=told)
+    found = told(parameters, apart, module.get_bin_path(parameters["ss"]), check=module.check_mode)
+    acted = restarts and "problem" not in found
+    changed = acted or (not module.check_mode and bool(found.get("connections")))
+    module.exit_json(changed=changed, ballast=found)
 
 
 if __name__ == "__main__":
