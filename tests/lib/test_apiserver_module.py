@@ -428,7 +428,7 @@ def test_a_unit_is_ended_and_started(module: Any, etcd: Etcd, first: str, ended:
 def test_a_unit_is_started_only_once_systemd_has_seen_the_end(module: Any, etcd: Etcd) -> None:
     """Before, that is nothing to do for systemd, and the unit fails afterwards."""
     with serving([etcd]) as served:
-        told = iter([served.pid, served.pid, served.pid, 0])
+        told = iter([served.pid, served.pid, "!no bus", 0])
         programs = Programs(show=lambda: next(told))
         restarted(module, served, programs, "systemd")
     assert programs.started == [SHOW, SHOW, SHOW, SHOW, START]

@@ -416,10 +416,18 @@ def by_systemd(who: Identity, parameters: dict[str, Any], run: Run, *, check: bo
         )
     if check:
         return
+
+    def noticed() -> bool:
+        try:
+            code, told, _ = run(asks)
+        except OSError:
+            return False
+        return code == 0 and told.strip() != str(who.pid)
+
     done: list[str] = []
     gives_up = time.monotonic() + grace + KILLED_SECONDS
     with _telling(done):
-        over = end(who, grace, done) and seen(lambda: run(asks)[1].strip() != str(who.pid), gives_up - time.monotonic())
+        over = end(who, grace, done) and seen(noticed, gives_up - time.monotonic())
         _asked(run, ["systemctl", "start", unit])
         if not over:
             raise Problem(
