@@ -18,6 +18,7 @@ from ballast_remediator.connections import Connections
 from ballast_remediator.contract import (
     Alert,
     Done,
+    InVain,
     NotConfigured,
     NothingToDo,
     Observed,
@@ -132,21 +133,24 @@ class CutEtcdConnections:
         )
 
     def verify(self, context: StepContext) -> Done:
-        apiservers = self._apiservers(context.target.cluster)
-        facts = context.facts("cut")
-        cut = str(facts.get("connections", "[]"))
-        return recovered(
-            apiservers,
-            context,
-            self._settings,
-            began=context.now(),
-            facts=facts,
-            in_vain=lambda: _lasting(apiservers, context.target.name, frozenset(json.loads(cut))),
-        )
+        apiservers, facts, began = self._apiservers(context.target.cluster), context.facts("cut"), context.now()
+
+        def lasting(words: str) -> StepFailed:
+            if not facts.get("cut"):
+                return StepFailed(
+                    f"{words}. As far as is known nothing was cut by this run. A person has to look there"
+                )
+            cut = frozenset(json.loads(str(facts["connections"])))
+            return InVain(f"{words}. {_lasting(apiservers, context.target.name, cut)}")
+
+        return recovered(apiservers, context, self._settings, began=began, facts=facts, lasting=lasting)
 
 
 class Cut:
-    """Cuts what ``spec.params`` name, if it is still there and still that process'. Records ``connections``."""
+    """Cuts what ``spec.params`` name, if it is still there and still that process'.
+
+    Records ``connections``, and where it acted in ``cut`` how many of them it cut.
+    """
 
     def __init__(self, apiservers: Callable[[str], Apiservers]) -> None:
         self._apiservers = apiservers

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from ballast_remediator.apiservers import Apiservers
-from ballast_remediator.contract import Done, InVain, Scalar, StepContext, StepFailed
+from ballast_remediator.contract import Done, Scalar, StepContext, StepFailed
 from kube_ballast.analysis.control_plane import ControlPlane, Load, unsettled
 from kube_ballast.analysis.stall import Verdict
 from kube_ballast.analysis.words import duration, size
@@ -44,17 +44,16 @@ def recovered(
     *,
     began: float,
     facts: Mapping[str, Scalar],
-    in_vain: Callable[[], str],
+    lasting: Callable[[str], StepFailed],
 ) -> Done:
     """Waits for all of it. ``began`` is when the act was over, by the context's clock; ``facts`` are those of its step.
 
     Raises:
-        InVain: its channel is still stalled; ``in_vain`` says what that means.
-        StepFailed: something else is not so in time.
+        StepFailed: something is not so in time; ``lasting`` makes it where the channel is still stalled.
     """
     name = context.target.name
     before = frozenset(json.loads(str(facts.get("exporters", "[]"))))
-    silent = _canary(apiservers, context, settings.canary_within, before=before, in_vain=in_vain)
+    silent = _canary(apiservers, context, settings.canary_within, before=before, lasting=lasting)
     after = context.now() - began
     silence = f" (silent since: {', '.join(silent)})" if silent else ""
     context.note(f"the canary is back: {name} is ok again, {duration(after)} after the act{silence}")
@@ -69,14 +68,14 @@ def _canary(
     within: float,
     *,
     before: frozenset[str],
-    in_vain: Callable[[], str],
+    lasting: Callable[[str], StepFailed],
 ) -> list[str]:
     """Waits until every exporter that tells of it says ok for `LASTS` seconds; gives those that told and are silent.
 
     Each exporter's times are compared with its own alone: clocks differ. ``before`` told before the act.
 
     Raises:
-        InVain, StepFailed: as `recovered`.
+        StepFailed: as `recovered`.
     """
     name = context.target.name
     give_up = context.now() + within
@@ -92,9 +91,9 @@ def _canary(
         tellers |= told.keys()
         well = {url: one for url, one in told.items() if one.verdict == Verdict.OK}
         since = {url: since.get(url, one.observed_at) for url, one in well.items()}
-        lasting = {url for url, one in well.items() if one.observed_at - since[url] >= LASTS}
-        if told and lasting == told.keys():
-            return sorted(tellers - lasting)
+        steady = {url for url, one in well.items() if one.observed_at - since[url] >= LASTS}
+        if told and steady == told.keys():
+            return sorted(tellers - steady)
         sick = [one for one in told.values() if one.verdict != Verdict.OK]
         if context.now() > give_up + (0.0 if sick else MORE):
             later = f"{duration(within)} later {name} is"
@@ -103,7 +102,7 @@ def _canary(
             worst = min(sick, key=lambda one: one.verdict != Verdict.CHANNEL_STALLED)
             words = f"{later} still {worst.verdict} ({'; '.join(worst.reasons)})"
             if worst.verdict == Verdict.CHANNEL_STALLED:
-                raise InVain(f"{words}. {in_vain()}")
+                raise lasting(words)
             raise StepFailed(words)
         context.wait(PAUSE)
 

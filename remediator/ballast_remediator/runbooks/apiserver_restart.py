@@ -17,6 +17,7 @@ from ballast_remediator.connections import Connections
 from ballast_remediator.contract import (
     Alert,
     Done,
+    InVain,
     NotConfigured,
     NothingToDo,
     Observed,
@@ -147,7 +148,7 @@ class ApiserverRestart:
     def verify(self, context: StepContext) -> Done:
         apiservers, facts, began = self._apiservers(context.target.cluster), context.facts("restart"), context.now()
         _expect_another(apiservers, context, Process.parsed(str(facts["process"])), self._settings.ready_within)
-        return recovered(apiservers, context, self._settings, began=began, facts=facts, in_vain=lambda: IN_VAIN)
+        return recovered(apiservers, context, self._settings, began=began, facts=facts, lasting=_in_vain)
 
 
 class Restart:
@@ -210,6 +211,10 @@ def _expect_another(apiservers: Apiservers, context: StepContext, before: Proces
         if context.now() > give_up:
             raise StepFailed(f"{duration(within)} after the restart of {context.target.name}, {words}")
         context.wait(PAUSE)
+
+
+def _in_vain(words: str) -> InVain:
+    return InVain(f"{words}. {IN_VAIN}")
 
 
 def _named(how: How) -> Mapping[str, Scalar]:

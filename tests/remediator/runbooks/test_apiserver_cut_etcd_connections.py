@@ -13,6 +13,7 @@ from ballast_remediator.contract import (
     NothingToDo,
     Plan,
     Progress,
+    Scalar,
     StepFailed,
     StepSpec,
     Succession,
@@ -270,7 +271,7 @@ def test_an_outcome_that_is_unknown_is_left_to_the_engine(error: ClientError) ->
 
 # --- Afterwards ---
 
-DONE = {"cut": {"connections": json.dumps(LINES)}}
+DONE: dict[str, dict[str, Scalar]] = {"cut": {"connections": json.dumps(LINES), "cut": 2}}
 
 
 def verified(apiservers: Given, **settings: Any) -> str:
@@ -302,6 +303,15 @@ def test_where_new_connections_stall_as_well() -> None:
         "and another cut would not help. A person has to look there"
     )
     assert apiservers.host.done == [], "without a second attempt"
+
+
+@pytest.mark.parametrize("facts", [{}, {"cut": 0}])
+def test_a_run_that_cut_nothing_was_not_in_vain(monkeypatch: pytest.MonkeyPatch, facts: dict[str, int]) -> None:
+    """Such as one whose connections were gone, or that found the apiserver ok: no restart may follow it."""
+    monkeypatch.setitem(DONE, "cut", {"connections": json.dumps(LINES), **facts})
+    words = failed(Given(), in_vain=False)
+    assert words.startswith(f"20 ms later {SICK} is still channel_stalled (")
+    assert words.endswith("). As far as is known nothing was cut by this run. A person has to look there")
 
 
 def test_where_no_new_connections_are_made() -> None:
