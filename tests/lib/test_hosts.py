@@ -19,7 +19,7 @@ from kube_ballast.clients.errors import BadResponse, ClientError, Conflict, Deni
 from kube_ballast.clients.hosts import Apiserver, Busy, CannotCut, Hosts, Process, ProcessGone, Restart, RestartMethod
 from kube_ballast.clients.hosts import inventory as inventories
 from kube_ballast.clients.hosts.failures import failed, unreachable
-from kube_ballast.clients.hosts.running import STDOUT_BYTES, bounded
+from kube_ballast.clients.hosts.running import STDOUT_BYTES, Outcome, Play, bounded
 from kube_ballast.config import HostsConfig, SshConfig
 from tests.waiting import eventually
 
@@ -232,6 +232,30 @@ def test_an_end_that_does_not_come_leaves_the_outcome_unknown_and_is_seen(tmp_pa
         hosts.restart(apiserver, process, slow(tmp_path))
     os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
     assert eventually(lambda: quiet(hosts, apiserver), within=60.0) == process
+
+
+class Noted(Hosts):
+    """Plays nothing, and keeps for how long each playbook would have been waited for."""
+
+    def __init__(self, timeout: float) -> None:
+        super().__init__(HostsConfig(local=True, become=False, timeout=timeout))
+        self.seconds: list[float] = []
+
+    def _play(self, play: Play) -> Outcome:
+        self.seconds.append(play.seconds)
+        told = {"ballast": {"process": {"pid": 1, "started": 2, "boot": "x"}}}
+        return Outcome(dict.fromkeys(("Look", "Cut", "Restart"), told), "")
+
+
+@pytest.mark.parametrize(("timeout", "looks", "acts"), [(90.0, 30.0, 90.0), (10.0, 10.0, 10.0)])
+def test_what_only_looks_is_not_waited_for_as_long_as_a_restart(timeout: float, looks: float, acts: float) -> None:
+    hosts, one, how = Noted(timeout), Apiserver(HOST, "127.0.0.8:1"), WAYS[RestartMethod.SYSTEMD]
+    process = hosts.look(one)
+    hosts.connections(one)
+    hosts.rehearse(one, how)
+    hosts.cut(one, process, ())
+    hosts.restart(one, process, how)
+    assert hosts.seconds == [looks, looks, looks, acts, acts]
 
 
 def quiet(hosts: Hosts, apiserver: Apiserver) -> Process | None:

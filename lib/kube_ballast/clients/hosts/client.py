@@ -15,6 +15,8 @@ from kube_ballast.clients.hosts.types import Process, Sight, parsed
 from kube_ballast.config import HostsConfig
 
 CUT, LOOK, RESTART = "cut-connections", "look", "restart"
+LOOK_SECONDS: Final = 30.0
+"""For whatever only looks, where the configured ``timeout`` is longer: that is for what acts."""
 _TASK: Final = {CUT: "Cut", LOOK: "Look", RESTART: "Restart"}
 
 
@@ -29,6 +31,8 @@ class Apiserver:
 
 class Hosts:
     """The hosts of one cluster. Every call is one playbook, and ends within the configured ``timeout`` and 10 s.
+
+    What only looks ends within `LOOK_SECONDS` and 10 s, if that is less.
 
     Each raises Unavailable (not reached: nothing was done), Timeout (no end; of what acts it is unknown what took
     effect), Denied (ssh or sudo say no), Busy (somebody acts on that apiserver there), ProcessGone (another process
@@ -76,7 +80,8 @@ class Hosts:
         return {**_where(apiserver), "ballast_ss": self._config.ss}
 
     def _seen(self, apiserver: Apiserver, playbook: str, variables: Mapping[str, Variable], *, check: bool) -> Sight:
-        outcome = self._play(Play(playbook, apiserver.host, variables, self._config.timeout, check))
+        seconds = min(self._config.timeout, LOOK_SECONDS) if check else self._config.timeout
+        outcome = self._play(Play(playbook, apiserver.host, variables, seconds, check))
         return parsed(apiserver.host, outcome.results[_TASK[playbook]].get("ballast"), outcome.stdout)
 
     def _play(self, play: Play) -> Outcome:
