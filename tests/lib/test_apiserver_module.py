@@ -250,6 +250,20 @@ def test_a_host_that_cannot_cut(module: Any, etcd: Etcd, tmp_path: Path, script:
         assert len(asked(module, served, check=True)["connections"]) == 1
 
 
+@pytest.mark.parametrize(
+    ("mode", "words"), [(None, "No such file or directory"), (0o644, "Permission denied"), (0o755, "Exec format error")]
+)
+def test_an_ss_that_cannot_be_started(module: Any, etcd: Etcd, tmp_path: Path, mode: int | None, words: str) -> None:
+    ss = tmp_path / "ss"
+    if mode is not None:
+        ss.write_bytes(b"\0")
+        ss.chmod(mode)
+    with serving([etcd], f"--etcd-servers=http://127.0.0.1:{etcd.port}") as served:
+        for by in (run, module.apart):
+            assert problem(module, served, ss=str(ss), by=by) == ("no_ss", f"{ss} is not started: {words}")
+        assert len(asked(module, served, check=True)["connections"]) == 1
+
+
 @pytest.mark.parametrize("way", ["exit 1", "rm $0; exit 0"])
 def test_a_cut_that_fails_in_the_middle_says_how_many_were_cut(
     module: Any, etcd: Etcd, tmp_path: Path, way: str
@@ -558,6 +572,16 @@ def test_what_restarts_it_goes_on_whatever_ends_who_asked(module: Any) -> None:
     tells = "import os, sys; print(os.getsid(0) == os.getpid(), os.environ['X']); sys.exit('no')"
     code, told, errors = module.apart([sys.executable, "-c", tells], environ_update={"X": "y"})
     assert (code, told, errors) == (1, "True y\n", "no\n")
+
+
+def test_what_is_started_needs_no_disk(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+    assert module.apart(["/bin/echo", "told"]) == (0, "told\n", "")
+
+
+def test_an_old_python_has_its_output_on_disk(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "memfd_create")
+    assert module.apart(["/bin/echo", "told"]) == (0, "told\n", "")
 
 
 def test_a_command_that_leaves_the_apiserver_on_its_output_has_ended(module: Any) -> None:

@@ -311,7 +311,12 @@ def cut(rows: Sequence[Row], ss: str, run: Run) -> list[Row]:
 
 
 def _kill(row: Row, ss: str, run: Run) -> None:
-    code, _, errors = run([ss, "-K", "-H", "-t", "-n", "state", "established", "src", row.local, "dst", row.remote])
+    try:
+        code, _, errors = run([ss, "-K", "-H", "-t", "-n", "state", "established", "src", row.local, "dst", row.remote])
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.EACCES, errno.ENOEXEC):  # as where the host is short of memory
+            raise
+        raise Problem("no_ss", f"{ss} is not started: {error.strerror}") from error
     if "not permitted" in errors:
         raise Problem("not_permitted", f"ss -K: {errors.strip()}: it takes root (CAP_NET_ADMIN)")
     if code:
@@ -493,7 +498,7 @@ def apart(argv: list[str], environ_update: dict[str, str] | None = None) -> tupl
 
     Its end is waited for and not that of its output, which what it leaves behind may hold for good.
     """
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+    with _memory("stdout") as output, _memory("stderr") as errors:
         started = subprocess.Popen(  # noqa: S603 - arguments of our own, no shell
             argv,
             stdin=subprocess.DEVNULL,
@@ -504,6 +509,13 @@ def apart(argv: list[str], environ_update: dict[str, str] | None = None) -> tupl
         )
         code = started.wait()
         return code, _written(output), _written(errors)
+
+
+def _memory(name: str) -> IO[bytes]:
+    """A file that needs no disk: that may be full when a process has been ended and has to be started."""
+    if not hasattr(os, "memfd_create"):  # a Python that was built for a C library before glibc 2.27
+        return tempfile.TemporaryFile()
+    return os.fdopen(os.memfd_create(name), "w+b")
 
 
 def _written(file: IO[bytes]) -> str:
