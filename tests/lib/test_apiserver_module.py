@@ -369,6 +369,7 @@ WAYS: dict[str, dict[str, Any]] = {
 
 SHOW = "systemctl show --property=MainPID --value kube-apiserver.service"
 START = "systemctl start kube-apiserver.service"
+RESTART = "systemctl --no-block restart kube-apiserver.service"
 
 
 class Programs:
@@ -425,7 +426,7 @@ def signals(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def impatient(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "KILLED_SECONDS", 0.1)
+    monkeypatch.setattr(module, "KILLED_SECONDS", 0.5)
 
 
 @pytest.mark.usefixtures("signals")
@@ -457,6 +458,26 @@ def test_a_unit_is_started_also_where_its_end_is_not_seen(module: Any, etcd: Etc
     assert words == (
         f"after SIGTERM was sent to process {served.pid} and SIGKILL was sent to process {served.pid}: process "
         f"{served.pid} is still the one of unit kube-apiserver.service, whose start did nothing then"
+    )
+
+
+def test_a_process_that_is_not_ended_by_sigkill_is_left_to_systemd(
+    module: Any, etcd: Etcd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that waits for a disk in the kernel: to start its unit would do nothing, now and later."""
+
+    def stays(who: Any, _grace: int, done: list[str]) -> bool:
+        done.append(f"SIGKILL was sent to process {who.pid}")
+        return False
+
+    monkeypatch.setattr(module, "end", stays)
+    with serving([etcd]) as served:
+        programs = Programs(show=main_process(served))
+        kind, words = not_restarted(module, served, programs, "systemd")
+    assert (kind, programs.started) == ("restart_failed", [SHOW, RESTART])
+    assert words == (
+        f"after SIGKILL was sent to process {served.pid}: process {served.pid} is still there. systemd was told to "
+        "restart unit kube-apiserver.service"
     )
 
 

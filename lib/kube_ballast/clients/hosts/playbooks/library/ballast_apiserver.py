@@ -411,6 +411,7 @@ def by_systemd(who: Identity, parameters: dict[str, Any], run: Run, *, check: bo
     """Ends the unit's process, and starts the unit: nothing to do where systemd has done so already.
 
     To start a unit whose end systemd has not seen yet does nothing, so that is waited for. Started it is in any case.
+    A process that SIGKILL did not end in time would be there still: stop and start are left to systemd then.
     """
     unit, grace = parameters["unit"], parameters["grace"]
     asks = ["systemctl", "show", "--property=MainPID", "--value", unit]
@@ -432,7 +433,12 @@ def by_systemd(who: Identity, parameters: dict[str, Any], run: Run, *, check: bo
     done: list[str] = []
     gives_up = time.monotonic() + grace + KILLED_SECONDS
     with _telling(done):
-        over = end(who, grace, done) and seen(noticed, gives_up - time.monotonic())
+        if not end(who, grace, done):
+            _asked(run, ["systemctl", "--no-block", "restart", unit])
+            raise Problem(
+                "restart_failed", f"process {who.pid} is still there. systemd was told to restart unit {unit}"
+            )
+        over = seen(noticed, gives_up - time.monotonic())
         _asked(run, ["systemctl", "start", unit])
         if not over:
             raise Problem(
