@@ -19,7 +19,7 @@ from kube_ballast.clients.etcd.http import EtcdHttp
 from kube_ballast.clients.etcd.types import RangeResult
 from kube_ballast.clients.exporter import Exporter, Finding
 from kube_ballast.clients.exposition import Sample
-from kube_ballast.clients.hosts import Apiserver, Busy, Hosts, Sight
+from kube_ballast.clients.hosts import Apiserver, Busy, HostFailed, Hosts, ProcessGone, Sight
 from kube_ballast.clients.kubernetes import Kubernetes
 from kube_ballast.config import EtcdMemberConfig, HttpConfig
 
@@ -248,5 +248,5 @@ def _problem(*asked: "concurrent.futures.Future[RangeResult]") -> str | None:
 
 
 def may_pass(error: ClientError) -> bool:
-    """Whether it may be otherwise in a minute."""
-    return isinstance(error, Unavailable | Timeout | Busy)
+    """Whether it may be otherwise in a minute: also of a process that changed while it was looked at."""
+    return isinstance(error, Unavailable | Timeout | Busy | ProcessGone | HostFailed)

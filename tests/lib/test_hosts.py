@@ -16,7 +16,17 @@ from pydantic import ValidationError
 
 from drills.stack import Sshd, Stack, tool
 from kube_ballast.clients.errors import BadResponse, ClientError, Conflict, Denied, LocalDisk, Timeout, Unavailable
-from kube_ballast.clients.hosts import Apiserver, Busy, CannotCut, Hosts, Process, ProcessGone, Restart, RestartMethod
+from kube_ballast.clients.hosts import (
+    Apiserver,
+    Busy,
+    CannotCut,
+    HostFailed,
+    Hosts,
+    Process,
+    ProcessGone,
+    Restart,
+    RestartMethod,
+)
 from kube_ballast.clients.hosts import inventory as inventories
 from kube_ballast.clients.hosts.failures import failed, unreachable
 from kube_ballast.clients.hosts.running import STDOUT_BYTES, Outcome, Play, bounded
@@ -323,7 +333,7 @@ def test_what_a_command_leaves_behind_goes_on(tmp_path: Path, apiserver: Apiserv
 def test_a_restart_that_fails_is_told(apiserver: Apiserver) -> None:
     hosts = Hosts(HostsConfig(local=True, become=False))
     command = ("/bin/sh", "-c", "echo the unit is masked >&2; exit 3")
-    with pytest.raises(BadResponse, match=r"ended with 3: the unit is masked"):
+    with pytest.raises(HostFailed, match=r"ended with 3: the unit is masked"):
         hosts.restart(apiserver, hosts.look(apiserver), Restart(RestartMethod.COMMAND, 5, command=command))
 
 

@@ -25,7 +25,7 @@ from ballast_remediator.runbooks.apiserver_cut_etcd_connections import CutEtcdCo
 from ballast_remediator.runbooks.apiserver_path import World
 from kube_ballast.analysis.control_plane import Load
 from kube_ballast.clients.errors import BadResponse, ClientError, Conflict, Denied, Timeout, Unavailable
-from kube_ballast.clients.hosts import Busy, CannotCut
+from kube_ballast.clients.hosts import Busy, CannotCut, HostFailed, ProcessGone
 from tests.remediator.guards import planes
 from tests.remediator.runbooks.context import Lent
 from tests.remediator.runbooks.curing import BEFORE, LATER, LINES, MIB, OTHER, SICK, URL, WELL, Given, alert, target
@@ -149,6 +149,8 @@ def test_each_refusal_alone() -> None:
         (Unavailable("cp-1", "the host is not reached by ssh"), True),
         (Timeout("cp-1", "no end within 30 s"), True),
         (Busy("cp-1", "somebody acts on 10.0.0.1:6443 on its host already"), True),
+        (ProcessGone("cp-1", "it changed meanwhile: No such process"), True),
+        (HostFailed("cp-1", "the host does not do what it is asked: Too many open files"), True),
         (Denied("cp-1", "sudo does not make us root there"), False),
         (Conflict("cp-1", "process 1 listens there and is etcd, not kube-apiserver"), False),
     ],

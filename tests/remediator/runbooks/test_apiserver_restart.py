@@ -24,7 +24,7 @@ from ballast_remediator.runbooks.apiserver_cut_etcd_connections import CutEtcdCo
 from ballast_remediator.runbooks.apiserver_path import World
 from ballast_remediator.runbooks.apiserver_restart import ApiserverRestart
 from kube_ballast.clients.errors import BadResponse, ClientError, Conflict, Timeout, Unavailable
-from kube_ballast.clients.hosts import Busy, CannotCut, Process, ProcessGone, RestartMethod
+from kube_ballast.clients.hosts import Busy, CannotCut, HostFailed, Process, ProcessGone, RestartMethod
 from tests.remediator.guards import planes
 from tests.remediator.runbooks.context import Lent
 from tests.remediator.runbooks.curing import BEFORE, LATER, OTHER, SICK, URL, WELL, Given, alert, target
@@ -133,18 +133,19 @@ def test_where_nothing_can_be_cut_a_person_is_asked_instead() -> None:
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("error", "passing"),
     [
-        Conflict("cp-1", "unit a.service runs process 1, and the apiserver is 4711: nothing was done"),
-        BadResponse("cp-1", "crictl is not started: No such file or directory"),
+        (Conflict("cp-1", "unit a.service runs process 1, and the apiserver is 4711: nothing was done"), False),
+        (BadResponse("cp-1", "the module's answer names no process"), False),
+        (HostFailed("cp-1", "crictl ps ended with 1: context deadline exceeded"), True),
     ],
 )
-def test_a_restart_that_could_not_be_is_refused_before_anybody_is_asked(error: ClientError) -> None:
+def test_a_restart_that_could_not_be_is_refused_before_anybody_is_asked(error: ClientError, *, passing: bool) -> None:
     apiservers = given()
     apiservers.host.cannot_restart = error
     answers = [guard(world(apiservers)) for guard in book(apiservers).guards]
     [refusal] = [one for one in answers if one.verdict is Verdict.REFUSE]
-    assert (refusal.guard, refusal.passing) == ("process_is_known", False)
+    assert (refusal.guard, refusal.passing) == ("process_is_known", passing)
     assert refusal.reason == f"the process of {SICK} is not known: {error}"
     assert apiservers.host.done == []
 

@@ -10,6 +10,17 @@ shell's text. Ansible runs as a process of its own, for the time of one playbook
 
 from kube_ballast.clients.hosts.client import Apiserver, Hosts
 from kube_ballast.clients.hosts.restart import Restart, RestartMethod
-from kube_ballast.clients.hosts.types import Busy, CannotCut, Process, ProcessGone, Sight
+from kube_ballast.clients.hosts.types import Busy, CannotCut, HostFailed, Process, ProcessGone, Sight
 
-__all__ = ["Apiserver", "Busy", "CannotCut", "Hosts", "Process", "ProcessGone", "Restart", "RestartMethod", "Sight"]
+__all__ = [
+    "Apiserver",
+    "Busy",
+    "CannotCut",
+    "HostFailed",
+    "Hosts",
+    "Process",
+    "ProcessGone",
+    "Restart",
+    "RestartMethod",
+    "Sight",
+]

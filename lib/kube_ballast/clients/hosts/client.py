@@ -36,7 +36,8 @@ class Hosts:
 
     Each raises Unavailable (not reached: nothing was done), Timeout (no end; of what acts it is unknown what took
     effect), Denied (ssh or sudo say no), Busy (somebody acts on that apiserver there), ProcessGone (another process
-    serves it, or none), Conflict (the host or the process is not as it has to be), LocalDisk, and BadResponse.
+    serves it, or none), Conflict (the host or the process is not as it has to be), HostFailed (it fails now),
+    LocalDisk, and BadResponse.
     """
 
     def __init__(self, config: HostsConfig) -> None:

@@ -70,6 +70,10 @@ class ProcessGone(Conflict):
     """Not that process serves there but another one, or none: what was begun before may have seen to that."""
 
 
+class HostFailed(BadResponse):
+    """A program there failed or did not answer in time, or the host does not do what it is asked: now, at least."""
+
+
 _KINDS: Final[Mapping[str, type[ClientError]]] = {
     "not_permitted": Denied,
     "no_ss": CannotCut,
@@ -78,8 +82,8 @@ _KINDS: Final[Mapping[str, type[ClientError]]] = {
     "process_changed": ProcessGone,
     "no_process": ProcessGone,
     "not_cut": BadResponse,
-    "restart_failed": BadResponse,
-    "host_failed": BadResponse,
+    "restart_failed": HostFailed,
+    "host_failed": HostFailed,
 }
 
 
@@ -91,8 +95,8 @@ def parsed(host: str, told: object, stdout: str) -> Sight:
         Busy: somebody acts there already.
         ProcessGone: another process serves there, or none.
         Conflict: the process or the host is not as it has to be.
-        BadResponse: a restart failed, not all was cut, the host does not do what it is asked, or this is not what the
-            module says.
+        HostFailed: a restart failed, or the host does not do what it is asked.
+        BadResponse: not all was cut, or this is not what the module says.
     """
     try:
         content = _Told.model_validate(told)
