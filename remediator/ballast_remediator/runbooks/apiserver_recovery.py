@@ -17,8 +17,11 @@ SETTLING_PAUSE: Final = 5.0
 """Seconds between two looks at what an apiserver carries: its page of metrics is not cheap."""
 LASTS: Final = 3.0
 """Seconds for which each exporter has to say ok, by its own clock: it may be a moment between two failures."""
-MORE: Final = 5.0
-"""Seconds beyond ``canary_within`` for what is not sick by then, and still has to last, or to be told again."""
+MORE: Final = 12.0
+"""Seconds beyond ``canary_within`` for whatever is not stalled by then, and may have to last, or to be told again.
+
+What failed holds back an exporter's ok for 10 s, and until it is told the probes go round once more.
+"""
 
 
 class Settings(Protocol):
@@ -95,15 +98,16 @@ def _canary(
         if told and steady == told.keys():
             return sorted(tellers - steady)
         sick = [one for one in told.values() if one.verdict != Verdict.OK]
-        if context.now() > give_up + (0.0 if sick else MORE):
-            later = f"{duration(within)} later {name} is"
-            if not sick:
-                raise StepFailed(f"{later} {f'ok, but not yet for {duration(LASTS)}' if told else problem}")
-            worst = min(sick, key=lambda one: one.verdict != Verdict.CHANNEL_STALLED)
-            words = f"{later} still {worst.verdict} ({'; '.join(worst.reasons)})"
-            if worst.verdict == Verdict.CHANNEL_STALLED:
-                raise lasting(words)
-            raise StepFailed(words)
+        stalled = [one for one in sick if one.verdict == Verdict.CHANNEL_STALLED]
+        if stalled and context.now() > give_up:
+            reasons = "; ".join(stalled[0].reasons)
+            raise lasting(f"{duration(within)} later {name} is still {stalled[0].verdict} ({reasons})")
+        if context.now() > give_up + MORE:
+            if told:
+                problem = f"ok, but not yet for {duration(LASTS)}"
+            if sick:
+                problem = f"{sick[0].verdict} ({'; '.join(sick[0].reasons)})"
+            raise StepFailed(f"{duration(within + MORE)} later {name} is {problem}")
         context.wait(PAUSE)
 
 
