@@ -189,8 +189,9 @@ class Planner:
 
 
 def _changed(run: Run, ready: Ready) -> str:
-    """The limits that are others than those that were approved, as far as it is those, and the new plan's hash."""
-    before, now = (run.plan or {}).get("limits", {}), ready.plan.limits
+    """The limits and floors that are others than those that were approved, as far as it is those, and the new hash."""
+    plan = run.plan or {}
+    before, now = {**plan.get("limits", {}), **plan.get("floors", {})}, {**ready.plan.limits, **ready.plan.floors}
     names = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
     limits = [f"{name} was {before.get(name, 'none')} and is {now.get(name, 'none')}" for name in names]
     return "; ".join([*limits, f"plan hash {ready.request.plan_hash[:12]}…"])

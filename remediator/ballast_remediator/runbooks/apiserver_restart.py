@@ -115,6 +115,10 @@ class ApiserverRestart:
             return NothingToDo(f"nobody says how {name} is restarted")
         first = None if state.cannot_cut is not None else Target(world.cluster, CUT, name)
         process = "" if world.process is None else world.process.text
+        named = _named(how)
+        floors: dict[str, Scalar] = {"rest_seconds": self._settings.rest}
+        if "grace" in named:
+            floors["grace_seconds"] = named["grace"]  # less would be harsher
         return Plan(
             summary=f"restart {name}, by {how.method}",
             because=(
@@ -130,11 +134,11 @@ class ApiserverRestart:
                     "restart",
                     name,
                     f"restart {name} by {how.method}",
-                    {"process": process, **_named(how)},
+                    {"process": process, **named},
                 ),
             ),
-            limits={"apiservers": 1, "process": process, **_named(how)},
-            floors={"rest_seconds": self._settings.rest},
+            limits={"apiservers": 1, "process": process, **{one: named[one] for one in named if one != "grace"}},
+            floors=floors,
             disturbs=(str(urlsplit(f"https://{name}").hostname),),
             succession=Succession(
                 after=both_cures(world.cluster, state.names),

@@ -74,7 +74,9 @@ def test_the_plan_says_how_and_what_it_costs() -> None:
     [step] = plan.steps
     how = {"process": "4711 100 boot", "method": "systemd", "unit": "kube-apiserver.service", "grace": 5}
     assert (step.kind, step.target, step.params) == ("restart", SICK, how)
-    assert plan.limits == {"apiservers": 1, **how}
+    assert plan.limits == {"apiservers": 1, "process": "4711 100 boot", "method": "systemd", "unit": how["unit"]}
+    assert plan.floors == {"rest_seconds": 300.0, "grace_seconds": 5}, "to wait less for SIGTERM would be harsher"
+    assert "grace_seconds" not in planned(Given(restart={"command": ["restart"]})).floors
 
 
 def test_what_is_approved_is_for_that_process_and_that_way() -> None:

@@ -130,11 +130,13 @@ def test_an_approval_is_for_the_process_that_was_seen(tmp_path: Path) -> None:
         one.receive(ASKING)
         waiting = one.until(RunState.AWAITING_APPROVAL)
         given.host.process = LATER
+        vars(one.runbook)["_settings"] = CutSettings.model_validate({"rest": "6m"})
         one.approve(waiting)
         eventually(lambda: one.run().plan_hash != waiting.plan_hash)
         again = one.until(RunState.AWAITING_APPROVAL)
         words = (
-            "what would be done changed since it was approved (process was 4711 100 boot and is 4712 200 boot; plan "
+            "what would be done changed since it was approved (process was 4711 100 boot and is 4712 200 boot; "
+            "rest_seconds was 300.0 and is 360.0; plan "
         )
         assert words in one.story(again)
         given.host.helps = given.heals
