@@ -508,6 +508,12 @@ def test_a_way_that_breaks_off_is_no_host_that_was_not_reached(
     assert ("unknown what took effect" in error.message) is (acts and kind is Timeout)
 
 
+def test_a_way_that_breaks_off_after_a_long_banner() -> None:
+    error = unreachable("cp-1", {"msg": f"Permission denied (x). {'=' * 1000} client_loop: send disconnect"}, acts=True)
+    assert isinstance(error, Timeout)
+    assert len(error.message) < 500
+
+
 def test_a_host_without_python() -> None:
     told = {"msg": "The module interpreter '/usr/bin/python3' was not found."}
     assert isinstance(failed("cp-1", "Cut", told), Conflict)

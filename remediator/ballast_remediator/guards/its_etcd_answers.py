@@ -13,10 +13,11 @@ def its_etcd_answers(state: ControlPlane) -> Answer:
     if not used:
         return refuse(NAME, f"no etcd member is known that {state.target} uses")
     if state.strangers and state.unresolved:
+        are = "is" if len(state.unresolved) == 1 else "are"
         return refuse(
             NAME,
             f"whether {', '.join(state.strangers)}, with which {state.target} was started, is a configured member "
-            f"cannot be told: {', '.join(state.unresolved)} is not resolved here",
+            f"cannot be told: {', '.join(state.unresolved)} {are} not resolved here",
             passing=True,
         )
     if state.strangers:

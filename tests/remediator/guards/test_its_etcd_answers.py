@@ -33,6 +33,8 @@ def test_a_name_that_is_not_resolved_may_be_that_of_any_address() -> None:
         f"whether 10.0.9.9:2379, with which {SICK} was started, is a configured member cannot be told: etcd-1.example "
         "is not resolved here"
     )
+    several = its_etcd_answers(plane(strangers=("10.0.9.9:2379",), unresolved=("etcd-1.example", "etcd-2.example")))
+    assert several.reason.endswith("cannot be told: etcd-1.example, etcd-2.example are not resolved here")
     assert its_etcd_answers(plane(unresolved=("etcd-1.example",))).verdict is Verdict.ALLOW
 
 

@@ -42,12 +42,13 @@ _SUDO: Final = (
 _SEVERAL: Final = "the inventory has several hosts"
 """As the playbooks say it."""
 _TEXT: Final = 400
+"""Of what was said, so much is told; what it means is looked for in all of it."""
 
 
 def unreachable(host: str, result: Mapping[str, Any], *, acts: bool) -> ClientError:
     """Why the host did not answer. A way that breaks off after it was there says nothing of what was done."""
-    words = _words(result)
-    told = words.lower()
+    said = _said(result)
+    words, told = said[:_TEXT], said.lower()
     if _BROKE_OFF.search(told) is None:
         if any(each in told for each in _KEY):
             return Denied(host, f"its ssh host key is not the one in known_hosts_file: nothing was done ({words})")
@@ -61,8 +62,8 @@ def unreachable(host: str, result: Mapping[str, Any], *, acts: bool) -> ClientEr
 
 def failed(host: str, task: str, result: Mapping[str, Any]) -> ClientError:
     """Why a task did not do what it should."""
-    words = _words(result)
-    told = words.lower()
+    said = _said(result)
+    words, told = said[:_TEXT], said.lower()
     if told.startswith(_SEVERAL):
         return Conflict(host, words)
     if any(each in told for each in _SUDO):
@@ -72,6 +73,6 @@ def failed(host: str, task: str, result: Mapping[str, Any]) -> ClientError:
     return BadResponse(host, f"task {task!r} failed: {words}")
 
 
-def _words(result: Mapping[str, Any]) -> str:
+def _said(result: Mapping[str, Any]) -> str:
     parts = [str(result.get(key) or "") for key in ("msg", "module_stderr", "stderr")]
-    return " ".join(" ".join(dict.fromkeys(part for part in parts if part)).split())[:_TEXT]
+    return " ".join(" ".join(dict.fromkeys(part for part in parts if part)).split())
