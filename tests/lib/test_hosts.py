@@ -26,6 +26,7 @@ from kube_ballast.clients.hosts import (
     ProcessGone,
     Restart,
     RestartMethod,
+    bound,
 )
 from kube_ballast.clients.hosts import inventory as inventories
 from kube_ballast.clients.hosts.failures import failed, unreachable
@@ -293,6 +294,26 @@ def test_ansible_ends_with_whoever_started_it(tmp_path: Path, apiserver: Apiserv
     os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
     hosts = Hosts(HostsConfig(local=True, become=False))
     eventually(lambda: quiet(hosts, apiserver), within=60.0)
+
+
+def test_a_worker_that_is_not_to_be_ended_keeps_no_other_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = {11, 12, 13}
+    told: list[tuple[int, int]] = []
+
+    def kill(pid: int, number: int) -> None:
+        told.append((pid, number))
+        there.discard(pid)
+        if pid != 13:
+            raise (ProcessLookupError if pid == 11 else PermissionError)
+
+    monkeypatch.setattr(bound, "_workers", lambda: set(there))
+    monkeypatch.setattr("os.kill", kill)
+    monkeypatch.setattr("os.killpg", kill)
+    bound._end_workers()
+    assert sorted(told) == [(pid, signal.SIGTERM) for pid in (11, 11, 12, 12, 13, 13)]
+    told.clear()
+    bound._end_workers()
+    assert told == []
 
 
 def lives(pid: int) -> bool:

@@ -37,14 +37,17 @@ def _workers() -> set[int]:
 def _end_workers() -> None:
     """Each ends its session when it is told to, which is that of its ssh. A restart that goes on does not heed that."""
     workers = _workers()
+    if not workers:
+        return
     for number in (signal.SIGTERM, signal.SIGKILL):
         for pid in workers & _workers():
-            os.kill(pid, number)
+            with suppress(OSError):  # ended meanwhile, or became somebody else's: the others are ended all the same
+                os.kill(pid, number)
         gives_up = time.monotonic() + _PATIENCE
         while workers & _workers() and time.monotonic() < gives_up:
             time.sleep(0.02)
     for pid in workers:
-        with suppress(ProcessLookupError):
+        with suppress(OSError):
             os.killpg(pid, signal.SIGTERM)
 
 
