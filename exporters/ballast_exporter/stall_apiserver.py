@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from ballast_exporter.stall_asking import Ask, Asker, Pace, Probe
-from ballast_exporter.stall_canary import NAMESPACE, Canary
+from ballast_exporter.stall_canary import LEASES, Canary
 from ballast_exporter.stall_pages import Pages
 from kube_ballast.clients.kubernetes import Kubernetes, PartialObjectMetadata
 from kube_ballast.clients.kubernetes.metrics import InstanceMetrics
@@ -22,7 +22,7 @@ READS: Final[Mapping[str, str]] = {
     "configmaps": f"/api/v1/namespaces/default/configmaps/{OBJECT}",
     "secrets": f"/api/v1/namespaces/default/secrets/{OBJECT}",
     "endpointslices": f"/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/{OBJECT}",
-    "leases": f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{OBJECT}",
+    "leases": f"{LEASES}/{OBJECT}",
 }
 PING, READINESS, CANARY = "ping", "readiness", "canary"
 PROBES: Final = (PING, READINESS, CANARY, *READS)

@@ -16,7 +16,7 @@ DELIVERY: Final = "delivery"
 NAMESPACE: Final = "kube-ballast"
 DELIVERED_WITHIN_SECONDS: Final = 2.5
 _NAMESPACES: Final = "/api/v1/namespaces"
-_LEASES: Final = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
+LEASES: Final = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
 
 
 class _Meta(msgspec.Struct, frozen=True, rename="camel"):
@@ -82,7 +82,7 @@ class Canary:
             client = self._apiservers.get(at)
         if client is None:
             return
-        for news in follow(client, Collection(_LEASES, _Lease), stop=stop):
+        for news in follow(client, Collection(LEASES, _Lease), stop=stop):
             if isinstance(news, Broken):
                 self._deaf(at)
                 continue
@@ -134,19 +134,19 @@ class Canary:
 
 
 def _patched(client: Kubernetes, change: dict[str, dict[str, str]], ends: float) -> _Lease:
-    path = f"{_LEASES}/{change['metadata']['name']}"
+    path = f"{LEASES}/{change['metadata']['name']}"
     return client.patch(path, change, _Lease, timeout=ends - time.monotonic())
 
 
 def _created(client: Kubernetes, lease: dict[str, dict[str, str]], ends: float) -> _Lease:
     """The Lease, and the namespace where even that is missing; somebody else may be faster."""
-    for path, item in ((_LEASES, lease), (_NAMESPACES, {"metadata": {"name": NAMESPACE}}), (_LEASES, lease)):
+    for path, item in ((LEASES, lease), (_NAMESPACES, {"metadata": {"name": NAMESPACE}}), (LEASES, lease)):
         try:
             client.create(path, item, msgspec.Raw, timeout=ends - time.monotonic())
         except Conflict as error:
-            if path == _LEASES and "AlreadyExists" not in error.message:
+            if path == LEASES and "AlreadyExists" not in error.message:
                 continue  # its namespace is missing
-        if path == _LEASES:
+        if path == LEASES:
             break
     return _patched(client, lease, ends)
 

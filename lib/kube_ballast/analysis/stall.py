@@ -128,11 +128,10 @@ class Evidence:
     """All that is known of one apiserver; None, or a name that is missing, is not measured (lately).
 
     ``reads`` are quorum reads through this apiserver by resource, Leases among them, into which ``canary`` writes.
-    ``members`` is empty
-    where etcd cannot be asked directly. ``others_write`` is whether a write through another apiserver works now, or a
-    read where nothing is written; False where there is no other. ``answered`` is whether a read or a write through this
-    apiserver was answered since the first of those that fail. ``starting`` is whether it began to answer only just
-    now. ``writes`` is whether we write at all: without, canary and delivery are left out.
+    ``members`` is empty where etcd cannot be asked directly. ``others_write`` is whether a write through another
+    apiserver works now, or a read where nothing is written; False where there is no other. ``answered`` is whether a
+    read or a write through this apiserver was answered since the first of those that fail. ``starting`` is whether it
+    began to answer only just now. ``writes`` is whether we write at all: without, canary and delivery are left out.
     """
 
     ping: Measured | None
