@@ -588,11 +588,12 @@ def test_what_fails_in_the_middle_says_what_had_been_done(
     assert said.startswith(words.format(pid=served.pid))
 
 
-def test_what_restarts_it_goes_on_whatever_ends_who_asked(module: Any) -> None:
+def test_what_restarts_it_goes_on_whatever_ends_who_asked(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever ends Ansible's worker or hangs up ends its session, and so all that it has started in it."""
-    tells = "import os, sys; print(os.getsid(0) == os.getpid(), os.environ['X']); sys.exit('no')"
-    code, told, errors = module.apart([sys.executable, "-c", tells], environ_update={"X": "y"})
-    assert (code, told, errors) == (1, "True y\n", "no\n")
+    monkeypatch.setenv("BALLAST_ANSIBLE", "1")
+    tells = "import os, sys; print(os.getsid(0) == os.getpid(), os.environ['X'], 'BALLAST_ANSIBLE' in os.environ); "
+    code, told, errors = module.apart([sys.executable, "-c", f"{tells}sys.exit('no')"], environ_update={"X": "y"})
+    assert (code, told, errors) == (1, "True y False\n", "no\n")
 
 
 def test_what_is_started_needs_no_disk(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -622,9 +623,10 @@ def test_a_program_that_is_not_there_is_named(module: Any, etcd: Etcd) -> None:
 
 @pytest.mark.parametrize("method", WAYS)
 def test_the_dry_run_restarts_nothing(module: Any, etcd: Etcd, method: str) -> None:
-    with serving([etcd]) as served:
+    with serving([etcd], f"--etcd-servers=http://127.0.0.1:{etcd.port}") as served:
         programs = Programs(show=str(served.pid), ps="0badcafe", inspect=str(served.pid))
         told = restarted(module, served, programs, method, check=True)
         assert told["process"]["pid"] == served.pid
+        assert told["endpoints"] == [f"127.0.0.1:{etcd.port}"]
         assert lives(served)
     assert {one.split()[1] for one in programs.started} <= {"show", "ps", "inspect"}

@@ -13,7 +13,7 @@ from ballast_remediator.guards.its_etcd_answers import its_etcd_answers
 from ballast_remediator.guards.no_member_defragments import no_member_defragments
 from kube_ballast.analysis.control_plane import ControlPlane
 from kube_ballast.clients.errors import ClientError
-from kube_ballast.clients.hosts import CannotCut, Process, Restart
+from kube_ballast.clients.hosts import CannotCut, Process, Restart, Sight
 
 CUT, RESTART = "apiserver-cut-etcd-connections", "apiserver-restart"
 PATIENCE: Final = 20.0
@@ -76,19 +76,17 @@ def observe(
 
 def _on_host(apiservers: Apiservers, target: Target, how: Restart | None) -> World:
     """The world as far as its host tells."""
-    name, names = target.name, apiservers.names
+    name, names, where = target.name, apiservers.names, apiservers.where(target.name)
     state = ControlPlane(name, names, {}, (), (), None, None)
     world = World(state, None, (), (), 0.0, target.cluster, 0.0, len(names), how)
+    cannot_cut = None
     try:
-        if how is not None:
-            apiservers.hosts.rehearse(apiservers.where(name), how)
+        rehearsed = None if how is None else apiservers.hosts.rehearse(where, how)
         try:
             sight = apiservers.seen(name)
         except CannotCut as error:
-            process = apiservers.hosts.look(apiservers.where(name))
-            return replace(
-                world, state=replace(state, process=_words(process), cannot_cut=error.message), process=process
-            )
+            sight = rehearsed or Sight(apiservers.hosts.look(where), (), (), "")
+            cannot_cut = error.message
     except ClientError as error:
         return replace(world, state=replace(state, host_problem=str(error), host_passing=may_pass(error)))
     strangers, unresolved = apiservers.strangers(name, sight.endpoints)
@@ -96,8 +94,9 @@ def _on_host(apiservers: Apiservers, target: Target, how: Restart | None) -> Wor
         world,
         state=replace(
             state,
-            process=_words(sight.process),
-            connections=len(sight.connections),
+            process=str(sight.process.pid),
+            connections=None if cannot_cut else len(sight.connections),
+            cannot_cut=cannot_cut,
             strangers=strangers,
             unresolved=unresolved,
         ),
@@ -105,10 +104,6 @@ def _on_host(apiservers: Apiservers, target: Target, how: Restart | None) -> Wor
         connections=sight.connections,
         endpoints=sight.endpoints,
     )
-
-
-def _words(process: Process) -> str:
-    return str(process.pid)
 
 
 def expect_all(apiservers: Apiservers, context: StepContext, *, left: str) -> ControlPlane:

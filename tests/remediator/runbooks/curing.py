@@ -74,10 +74,11 @@ class Host:
         self.helps()
         return Sight(expected, ("10.0.0.1:2379",), gone, "changed: [10.0.0.1]")
 
-    def rehearse(self, apiserver: Apiserver, how: Restart) -> None:
-        del apiserver, how
+    def rehearse(self, apiserver: Apiserver, how: Restart) -> Sight:
+        del how
         if self.cannot_restart is not None:
             raise self.cannot_restart
+        return Sight(self.look(apiserver), ("10.0.0.1:2379",), (), "ok: [10.0.0.1]")
 
     def restart(self, apiserver: Apiserver, expected: Process, how: Restart) -> Sight:
         self.done.append(("restart", apiserver.host, expected, how.method))

@@ -43,6 +43,10 @@ def given(verdicts: dict[str, str] | None = None) -> Given:
     return Given(verdicts, **UNIT)
 
 
+def cannot_cut(_apiserver: object) -> Any:
+    raise CannotCut("cp-1", "the kernel does not cut connections")
+
+
 def world(apiservers: Given) -> World:
     return book(apiservers).observe(alert(), target(RESTART))
 
@@ -122,16 +126,19 @@ def test_a_cut_in_vain_comes_first_and_the_ledger_is_asked_for_it() -> None:
 
 def test_where_nothing_can_be_cut_a_person_is_asked_instead() -> None:
     apiservers = given()
-
-    def cannot(_apiserver: object) -> Any:
-        raise CannotCut("cp-1", "the kernel does not cut connections")
-
-    vars(apiservers.host)["connections"] = cannot
+    vars(apiservers.host)["connections"] = cannot_cut
     assert planned(apiservers).succession.follows is None
     answers = [guard(world(apiservers)) for guard in book(apiservers).guards]
     assert [(one.guard, one.verdict) for one in answers if one.verdict is not Verdict.ALLOW] == [
         ("gentler_cure_was_possible", Verdict.ASK)
     ]
+
+
+def test_an_etcd_that_nobody_knows_keeps_it_from_a_restart_also_where_nothing_can_be_cut() -> None:
+    apiservers = Given(etcd=[], **UNIT)
+    vars(apiservers.host)["connections"] = cannot_cut
+    answers = [guard(world(apiservers)) for guard in book(apiservers).guards]
+    assert [one.guard for one in answers if one.verdict is Verdict.REFUSE] == ["its_etcd_answers"]
 
 
 @pytest.mark.parametrize(

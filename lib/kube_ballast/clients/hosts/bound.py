@@ -5,7 +5,8 @@ module has begun on a host goes on there, and holds its lock until it has ended.
 
 ansible-runner kills Ansible, whose workers are in sessions of their own and would go on, and their ssh with them: what
 they have not said to a host yet they would say minutes later. Orphaned they are children of this process, and it ends
-them.
+them. They are told by a mark in their environment, which ``ballast_apiserver`` takes from what restarts an apiserver:
+on this very host that may be a playbook of the site's own, and our child.
 """
 
 import ctypes
@@ -20,35 +21,35 @@ from pathlib import Path
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _PATIENCE = 2.0
+_MARK = "BALLAST_ANSIBLE"
+_NAMES = {"ansible-playboo", "ssh", "sshpass"}
+"""As the kernel has them, which keeps 15 characters. A module on this very host has the mark too, and goes on."""
 
 
 def _workers() -> set[int]:
-    """Ansible's that are orphaned and have not ended. What was restarted on this very host may be our child, too."""
-    found = set()
+    """Ansible's, and their ssh's, that are orphaned and have not ended."""
+    mark, found = f"{_MARK}={os.getpid()}".encode(), set()
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
-            ours = int(parent) == os.getpid() and b"ansible-playbook" in (folder / "cmdline").read_bytes()
-            if ours and state != "Z":
+            name, _, status = (folder / "stat").read_text().partition("(")[2].rpartition(")")
+            state, parent = status.split()[:2]
+            ours = int(parent) == os.getpid() and mark in (folder / "environ").read_bytes().split(b"\0")
+            if ours and state != "Z" and name in _NAMES:
                 found.add(int(folder.name))
     return found
 
 
 def _end_workers() -> None:
-    """Each ends its session when it is told to, which is that of its ssh. A restart that goes on does not heed that."""
-    workers = _workers()
-    if not workers:
-        return
+    """Each ends its session when it is told to; an ssh that it leaves is the next. A restart does not heed that."""
     for number in (signal.SIGTERM, signal.SIGKILL):
-        for pid in workers & _workers():
-            with suppress(OSError):  # ended meanwhile, or became somebody else's: the others are ended all the same
-                os.kill(pid, number)
+        told: set[int] = set()
         gives_up = time.monotonic() + _PATIENCE
-        while workers & _workers() and time.monotonic() < gives_up:
+        while (workers := _workers()) and time.monotonic() < gives_up:
+            for pid in workers - told:
+                with suppress(OSError):  # ended meanwhile, or became somebody else's: the others are ended all the same
+                    os.kill(pid, number)
+            told |= workers
             time.sleep(0.02)
-    for pid in workers:
-        with suppress(OSError):
-            os.killpg(pid, signal.SIGTERM)
 
 
 if __name__ == "__main__":
@@ -57,6 +58,7 @@ if __name__ == "__main__":
     library.prctl(_PR_SET_CHILD_SUBREAPER, 1)
     if os.getppid() != int(sys.argv.pop(1)):  # it went before the kernel was told
         sys.exit(1)
+    os.environ[_MARK] = str(os.getpid())
     try:
         runpy.run_module("ansible_runner", run_name="__main__", alter_sys=True)
     finally:

@@ -68,9 +68,13 @@ class Hosts:
         variables = {**self._cutting(apiserver), "ballast_expected": _given(expected), "ballast_only": only}
         return self._seen(apiserver, CUT, variables, check=False)
 
-    def rehearse(self, apiserver: Apiserver, how: Restart) -> None:
-        """The dry run of `restart`: raises what it would, as where the unit's or the container's process is another."""
-        self._seen(apiserver, RESTART, {**_where(apiserver), "ballast_expected": None, **how.variables}, check=True)
+    def rehearse(self, apiserver: Apiserver, how: Restart) -> Sight:
+        """The dry run of `restart`: raises what it would, as where the unit's or the container's process is another.
+
+        It sees no connections.
+        """
+        variables = {**_where(apiserver), "ballast_expected": None, **how.variables}
+        return self._seen(apiserver, RESTART, variables, check=True)
 
     def restart(self, apiserver: Apiserver, expected: Process, how: Restart) -> Sight:
         """Ends that process, which it gives, and sees to it that another is started. Does not wait until it serves."""

@@ -504,6 +504,7 @@ def apart(argv: list[str], environ_update: dict[str, str] | None = None) -> tupl
 
     Its end is waited for and not that of its output, which what it leaves behind may hold for good.
     """
+    ours = {name: value for name, value in os.environ.items() if name != "BALLAST_ANSIBLE"}  # see bound.py
     with _memory("stdout") as output, _memory("stderr") as errors:
         started = subprocess.Popen(  # noqa: S603 - arguments of our own, no shell
             argv,
@@ -511,7 +512,7 @@ def apart(argv: list[str], environ_update: dict[str, str] | None = None) -> tupl
             stdout=output,
             stderr=errors,
             start_new_session=True,
-            env={**os.environ, **(environ_update or {})},
+            env={**ours, **(environ_update or {})},
         )
         code = started.wait()
         return code, _written(output), _written(errors)
@@ -557,8 +558,10 @@ def _answer(parameters: dict[str, Any], run: Run, ss: str | None, *, check: bool
         same(who, expected)
     if mode == "restart":
         RESTARTS[parameters["method"]](who, parameters, run, check=check)
-    if mode != "cut":
+    if mode == "look" or (mode == "restart" and not check):
         return {"process": who._asdict()}
+    if mode == "restart":
+        return {"process": who._asdict(), "endpoints": endpoints(who.pid)}
     if ss is None:
         raise Problem("no_ss", "there is no ss on this host: install iproute2")
     ends = endpoints(who.pid)
