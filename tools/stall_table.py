@@ -12,13 +12,15 @@ HANGS = Measured(Answer.TIMEOUT, 2, 2)
 FAILS = Measured(Answer.ERROR, 2, 2)
 ONCE = Measured(Answer.TIMEOUT, 1, 1)
 SHARE = Measured(Answer.OK, 0, 1)
-SLOW = Measured(Answer.SLOW, 2)
+SLOW = Measured(Answer.SLOW, 4, 4)
+LATE = Measured(Answer.SLOW, 2, 2)
 REJECTED = Measured(Answer.REJECTED, 2)
 REFUSED = Measured(Answer.REFUSED, 2)
 DENIED = Measured(Answer.DENIED, 2, said="403 Forbidden")
 WELL = Member(OK, OK)
 DEAD = Member(HANGS, HANGS)
 BACK = Member(OK, OK, back=True)
+WAS_LATE = Member(Measured(Answer.OK, 0, 1), OK)
 DEFRAGMENTS = Member(OK, OK, defragments=True)
 ALONE = Member(HANGS, HANGS, defragments=True)
 MEMBERS = {"a": WELL, "b": WELL, "c": WELL}
@@ -38,7 +40,14 @@ ROWS: tuple[tuple[str, Evidence], ...] = (
     ("a connection is taken, TLS hangs", replace(HEALTHY, ping=replace(HANGS, said="connect to: TLS handshake hangs"))),
     ("it began to answer just now, reads and writes hang", replace(MUTE, starting=True)),
     ("reads and writes hang, every member answers", MUTE),
-    ("reads and writes hang, and it answers a ping late", replace(MUTE, ping=SLOW)),
+    ("the same, and nobody is seen to answer between two failures", replace(MUTE, in_between=False)),
+    ("reads and writes hang, and it answers a ping late", replace(MUTE, ping=LATE)),
+    ("the same, but a ping was late only just before", replace(MUTE, ping=Measured(Answer.OK, 0, 1))),
+    ("reads and writes hang, a member it uses was late just before", replace(MUTE, members={"a": WAS_LATE})),
+    (
+        "the same for longer",
+        replace(MUTE, reads={"pods": Measured(Answer.TIMEOUT, 4, 4)}, members={"a": WAS_LATE}),
+    ),
     ("it answers a ping late, and nothing fails", replace(HEALTHY, ping=SLOW)),
     ("one resource hangs, every member answers", replace(HEALTHY, reads=ONE)),
     ("only its own check of etcd fails", replace(HEALTHY, readiness=FAILS)),
@@ -65,8 +74,10 @@ ROWS: tuple[tuple[str, Evidence], ...] = (
     ("reads and writes hang, the only member defragments", replace(MUTE, members={"a": ALONE})),
     ("reads and writes hang, a member it uses is slow", replace(MUTE, members={**MEMBERS, "c": Member(SLOW, OK)})),
     ("one hangs, a member it uses is slow", replace(HEALTHY, reads=ONE, members={**MEMBERS, "c": Member(SLOW, OK)})),
+    ("one hangs, a member it uses was late twice", replace(HEALTHY, reads=ONE, members={"c": Member(LATE, OK)})),
     ("reads and writes hang, its own check passes", replace(MUTE, readiness=OK, answered=False)),
-    ("reads and writes hang, a member it uses is just back", replace(MUTE, members={**MEMBERS, "c": BACK})),
+    ("reads and writes hang, the member it uses is just back", replace(MUTE, members={"c": BACK})),
+    ("reads and writes hang, one of those it uses is just back", replace(MUTE, members={**MEMBERS, "c": BACK})),
     ("a member it uses is slow, nothing fails", replace(HEALTHY, members={**MEMBERS, "c": Member(SLOW, OK)})),
     ("no member answers a linearizable read", replace(MUTE, members=NO_QUORUM, others_write=False)),
     ("no member answers us, another apiserver writes", replace(MUTE, members=NO_QUORUM, others_write=True)),
@@ -76,6 +87,14 @@ ROWS: tuple[tuple[str, Evidence], ...] = (
     ("writes hang, reads of the same resource do not", replace(HEALTHY, canary=HANGS)),
     ("etcd refuses writes and answers reads", replace(HEALTHY, canary=replace(FAILS, said="database space exceeded"))),
     ("it reads and writes, news does not arrive", replace(HEALTHY, delivery=HANGS)),
+    (
+        "the same, and a member it uses fails",
+        replace(HEALTHY, delivery=HANGS, members={**MEMBERS, "c": DEAD}),
+    ),
+    (
+        "the same, and a member it uses is just back",
+        replace(HEALTHY, delivery=HANGS, members={**MEMBERS, "c": BACK}),
+    ),
     ("whether news arrives is not measured", replace(HEALTHY, delivery=None)),
     ("every read and write is forbidden to us", replace(HEALTHY, canary=DENIED, reads=ALL_DENIED)),
     ("only the write is forbidden to us", replace(HEALTHY, canary=DENIED, delivery=None)),

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
@@ -26,6 +26,8 @@ READS: Final[Mapping[str, str]] = {
 }
 PING, READINESS, CANARY = "ping", "readiness", "canary"
 PROBES: Final = (PING, READINESS, CANARY, *READS)
+STORAGE: Final = (READINESS, *READS)
+"""What goes to etcd and does nothing else."""
 _PACES: Final = {PING: Pace(2.0, 1.0, slow=0.4), READINESS: Pace(3.0, 2.5), CANARY: Pace(2.0, 1.5)}
 _READ: Final = Pace(4.0, 1.0)
 _APART_SECONDS: Final = _READ.every / len(READS)
@@ -72,8 +74,8 @@ class Asked:
         args = (self.server.name, page, asks, self._ended)
         threading.Thread(target=self._pages.follow, args=args, daemon=True).start()
 
-    def probe(self, asker: Asker) -> None:
-        """Make the probes, if they are not made already."""
+    def probe(self, asker: Asker, hurry_members: Callable[[], None]) -> None:
+        """Make the probes, if they are not made already; where one fails, etcd's members are asked at once."""
         name, stop = self.server.name, threading.Event()
         with self._lock:
             if self._probing is not None:
@@ -91,8 +93,13 @@ class Asked:
         for number, (resource, path) in enumerate(READS.items()):
             ask, first = partial(self._read, path), number * _APART_SECONDS
             probes.append(Probe(name, resource, ask, _READ, "apiserver", name, first))
+
+        def compare() -> None:
+            asker.hurry(name, PING)
+            hurry_members()
+
         for each in probes:
-            asker.start(each, stop)
+            asker.start(each if each.name == PING else replace(each, compare=compare), stop)
 
     def rest(self) -> None:
         """Make no more probes for now."""

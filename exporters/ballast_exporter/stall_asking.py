@@ -4,16 +4,17 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from threading import Event
 from typing import Final
 
 from ballast_exporter.contract import Kind, RequestCounter
 from ballast_exporter.stall_history import History
-from kube_ballast.analysis.stall import FAILURES, Answer
+from kube_ballast.analysis.stall import FAILURES, FAILURES_IN_DOUBT, STUCK, Answer
 from kube_ballast.clients.errors import ClientError, Denied, Timeout
 from kube_ballast.clients.kubernetes import TooManyRequests
 
-AGAIN_SECONDS: Final = 0.2
-"""Before the second try: two failures in a row come within seconds."""
+AGAIN_SECONDS: Final = 0.3
+"""Before what is not certain yet is tried again: failures in a row come within seconds."""
 Ask = Callable[[float], object]
 """Asks within so many seconds. Raises ClientError."""
 
@@ -31,7 +32,8 @@ class Pace:
 class Probe:
     """What is asked of whom. ``kind`` and ``target`` are what its requests are counted under.
 
-    It waits for ``first`` seconds at first.
+    It waits for ``first`` seconds at first. ``compare`` is called when it failed for the first time: it has others
+    asked at once, to tell whose fault that is.
     """
 
     subject: str
@@ -41,6 +43,7 @@ class Probe:
     kind: Kind
     target: str
     first: float = 0.0
+    compare: Callable[[], None] = lambda: None
 
 
 class Asker:
@@ -49,24 +52,34 @@ class Asker:
     def __init__(self, history: History, requests: RequestCounter) -> None:
         self._history = history
         self._requests = requests
+        self._hurried: dict[tuple[str, str], Event] = {}
 
     def start(self, probe: Probe, stop: threading.Event) -> None:
-        """Make the probe on a thread of its own until ``stop`` is set."""
+        """Make the probe on a thread of its own until ``stop`` is set; that ends in its turn, and asks nothing then."""
+        hurried = self._hurried[probe.subject, probe.name] = Event()
         name = f"{probe.name} {probe.subject}"
-        threading.Thread(target=self._repeat, args=(probe, stop), name=name, daemon=True).start()
+        threading.Thread(target=self._repeat, args=(probe, hurried, stop), name=name, daemon=True).start()
 
-    def _repeat(self, probe: Probe, stop: threading.Event) -> None:
-        failures, pace = 0, probe.pace
+    def hurry(self, subject: str, probe: str) -> None:
+        """Have it made now, where it waits for its turn."""
+        if hurried := self._hurried.get((subject, probe)):
+            hurried.set()
+
+    def _repeat(self, probe: Probe, hurried: Event, stop: threading.Event) -> None:
         stop.wait(probe.first)
         while not stop.is_set():
+            hurried.clear()
             began = time.monotonic()
-            failures = 0 if self.once(probe) else failures + 1
-            # Only what is not confirmed yet is asked again at once: a server that is down is not to be hammered.
-            unconfirmed = 0 < failures < FAILURES
-            stop.wait(AGAIN_SECONDS if unconfirmed else max(AGAIN_SECONDS, began + pace.every - time.monotonic()))
+            answer, failures = self.once(probe)
+            if failures == 1 and answer in STUCK:
+                probe.compare()
+            # Only what is not certain yet is asked again at once: a server that is down is not to be hammered.
+            enough = FAILURES_IN_DOUBT if answer in (*STUCK, Answer.SLOW) else FAILURES
+            again = failures is None or 0 < failures < enough
+            hurried.wait(AGAIN_SECONDS if again else max(AGAIN_SECONDS, began + probe.pace.every - time.monotonic()))
 
-    def once(self, probe: Probe) -> bool:
-        """Whether it was answered, and well."""
+    def once(self, probe: Probe) -> tuple[Answer, int | None]:
+        """How it was answered, and how often in a row it has failed so; None where we stood still meanwhile."""
         self._requests.count(probe.kind, probe.target)
         began, slow = time.monotonic(), probe.pace.slow
         answer, said = Answer.OK, ""
@@ -76,8 +89,7 @@ class Asker:
                 answer = Answer.SLOW
         except ClientError as error:
             answer, said = answered(error), error.message
-        self._history.add(probe.subject, probe.name, began, answer, said)
-        return answer is Answer.OK
+        return answer, self._history.add(probe.subject, probe.name, began, answer, said)
 
 
 def answered(error: ClientError) -> Answer:
@@ -86,7 +98,8 @@ def answered(error: ClientError) -> Answer:
         return Answer.REJECTED
     if isinstance(error, Denied):
         return Answer.DENIED
-    if "refused" in error.message.lower():
+    # An answer may quote that somebody else was refused, such as the apiserver by a webhook.
+    if error.__cause__ is not None and "refused" in error.message.lower():
         return Answer.REFUSED
     if isinstance(error, Timeout) or "No route to host" in error.message:
         return Answer.TIMEOUT

@@ -36,7 +36,7 @@ class Told:
 
 @dataclass(slots=True)
 class _Kept:
-    """Of one probe; ``failed`` are the failures of the last time, by when they began and ended."""
+    """Of one probe; ``failed`` are the failures and late answers of the last time, by when they began and ended."""
 
     began: float = 0.0
     ended: float = 0.0
@@ -46,10 +46,12 @@ class _Kept:
     """When the failures in a row began, all of one kind, that have no success after them."""
     row_began: float = 0.0
     lost: int = 0
-    """Failures of any kind since the last success; a refusal is as good as two of them."""
+    """Failures of any kind since the last success; a refusal of any probe is as good as two of them."""
     gone: tuple[float, float] | None = None
     """From when to when it last failed for certain."""
     failed: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
+    well: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
+    """When the last right answers, that were not late, began and ended."""
     up_since: float | None = None
     answers: Counter[Answer] = field(default_factory=Counter)
     succeeded_at: float | None = None
@@ -74,20 +76,27 @@ class History:
 
     def add(
         self, subject: str, probe: str, began: float, answer: Answer, said: str = "", *, seconds: float | None = None
-    ) -> None:
-        """The probe began at ``began`` and has just ended so; ``seconds`` where it took another time than that."""
+    ) -> int | None:
+        """The probe began at ``began`` and has just ended so; ``seconds`` where it took another time than that.
+
+        Gives how often in a row it has failed so, None where that was no answer.
+        """
         with self._lock:
             now = self._tick()
             if began < self._stood_until:
-                return
+                return None
             kept = self._kept.setdefault((subject, probe), _Kept())
             kept.answers[answer] += 1
             if answer is Answer.OK:
                 kept.up_since = began if kept.lost >= FAILURES else kept.up_since
                 kept.lost = 0
                 kept.succeeded_at = self._wall()
-            else:
-                kept.lost += {Answer.REFUSED: FAILURES, Answer.SLOW: 0}.get(answer, 1)
+                kept.well.append((began, now))
+            elif answer is Answer.REFUSED:  # whoever listens there next is another, whatever was asked
+                for (other, _), each in self._kept.items():
+                    each.lost = FAILURES if other == subject else each.lost
+            elif answer is not Answer.SLOW:
+                kept.lost += 1
             if answer is Answer.OK or not (kept.measured and alike(kept.measured.answer, answer)):
                 kept.row.clear()  # failures of different kinds confirm nothing of each other
                 kept.row_began, before = began, 0
@@ -98,10 +107,11 @@ class History:
                 kept.row.append(began)
             if failures >= FAILURES and answer in DEAD:
                 kept.gone = kept.row_began, now
-            if answer in STUCK:
+            if answer in (*STUCK, Answer.SLOW):
                 kept.failed.append((began, now))
             kept.began, kept.ended, kept.measured = began, now, Measured(answer, failures, said=said)
             kept.seconds = now - began if seconds is None else seconds
+            return failures
 
     def tick(self) -> None:
         """We are alive; to be called several times a second."""
@@ -138,13 +148,25 @@ class History:
             kept = self._kept.get((subject, probe))
             return kept.up_since if kept is not None else None
 
-    def failing_since(self, subject: str, probe: str) -> float | None:
-        """When the first of the failures in a row began, that are timeouts or errors; None while there are none."""
+    def failing(self, subject: str, probe: str, up: float | None = None) -> tuple[float, float] | None:
+        """When the first and the last of its failures in a row began, that are timeouts or errors.
+
+        Those that began before ``up`` do not count. None while there are fewer than two.
+        """
         with self._lock:
             kept = self._kept.get((subject, probe))
             if kept is None or kept.measured is None or kept.measured.answer not in STUCK:
                 return None
-            return kept.row_began
+            row = [began for began in kept.row if up is None or began >= up]
+            if len(row) < FAILURES:
+                return None
+            return (row[0] if up is not None and kept.row_began < up else kept.row_began), row[-1]
+
+    def well_between(self, subject: str, probe: str, first: float, last: float) -> bool:
+        """Whether it was answered well by ``last``, when asked no sooner than ``first``."""
+        with self._lock:
+            kept = self._kept.get((subject, probe))
+            return kept is not None and any(began >= first and ended <= last for began, ended in kept.well)
 
     def back(self, subject: str, probe: str) -> bool:
         """Whether it failed for certain, and so lately that those who lost it may not have dialled it again."""
@@ -188,5 +210,7 @@ class History:
                 kept.measured = None
                 kept.row.clear()
                 kept.failed.clear()
+                kept.well.clear()
+                kept.lost = FAILURES  # who answers next may have been started meanwhile
         self._alive = now
         return now

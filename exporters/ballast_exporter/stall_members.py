@@ -68,6 +68,12 @@ class Members:
             for name in self.names
         }
 
+    def hurry(self) -> None:
+        """Ask all of them now."""
+        for name in self.names:
+            for probe in PROBES:
+                self._asker.hurry(name, probe)
+
     def told(self) -> Mapping[str, Mapping[str, Told]]:
         """What is to be told of each, by name and probe."""
         return {name: {probe: self._history.told(name, probe) for probe in PROBES} for name in self.names}

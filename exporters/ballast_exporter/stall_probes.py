@@ -13,11 +13,11 @@ from typing import Final
 
 from ballast_exporter.apiservers import Apiservers, Listed
 from ballast_exporter.contract import RequestCounter
-from ballast_exporter.stall_apiserver import CANARY, PING, PROBES, READINESS, READS, Asked, Server
+from ballast_exporter.stall_apiserver import CANARY, PING, PROBES, READINESS, READS, STORAGE, Asked, Server
 from ballast_exporter.stall_asking import Asker
 from ballast_exporter.stall_canary import DELIVERY, Canary
 from ballast_exporter.stall_history import History
-from ballast_exporter.stall_members import Members, address
+from ballast_exporter.stall_members import LINEARIZABLE, Members, address
 from ballast_exporter.stall_pages import EVERY_SECONDS, Pages
 from ballast_exporter.stall_report import ApiserverReport, Report
 from kube_ballast.analysis.stall import Evidence, Judgement, Verdict, judge
@@ -130,7 +130,7 @@ class Probes:
         for name, asked in now.items():
             if name not in before:
                 asked.follow(partial(self._requests.count, "apiserver", name))
-                asked.probe(self._asker)
+                asked.probe(self._asker, self._members.hurry)
 
     def _sort_out(self) -> None:
         """Probe no address that is a load balancer's, or a second one of an apiserver."""
@@ -143,7 +143,7 @@ class Probes:
                 asked.rest()
                 self._history.forget(name)
             else:
-                asked.probe(self._asker)
+                asked.probe(self._asker, self._members.hurry)
 
     # -- telling -------------------------------------------------------------------------------------------------
 
@@ -163,9 +163,13 @@ class Probes:
     def _evidence(self, server: Server) -> Evidence:
         name, history = server.name, self._history
         up = history.up_since(name, PING)
-        begins = [at for probe in PROBES if probe != PING and (at := history.failing_since(name, probe)) is not None]
+        failing = {
+            probe: row
+            for probe in (*PROBES, DELIVERY)
+            if probe != PING and (row := history.failing(name, probe, up)) is not None
+        }
         # What was well before something failed tells nothing of why it fails.
-        since = min(begins) if begins else None
+        since = min((first for first, _ in failing.values()), default=None)
         through = [history.measured(name, probe, since) for probe in (CANARY, *READS)]
         return Evidence(
             ping=history.measured(name, PING, since),
@@ -178,7 +182,13 @@ class Probes:
             answered=any(each.well for each in through if each is not None),
             starting=up is not None and time.monotonic() - up < STARTING_SECONDS,
             writes=self._canary is not None,
+            in_between=any(self._well_between(server, *failing[probe]) for probe in STORAGE if probe in failing),
         )
+
+    def _well_between(self, server: Server, first: float, last: float) -> bool:
+        """Whether a ping and a read of each member that it uses were answered well between the two."""
+        asked = ((server.name, PING), *((member, LINEARIZABLE) for member in self._used(server)))
+        return all(self._history.well_between(subject, probe, first, last) for subject, probe in asked)
 
     def _others_reach_etcd(self, name: str, since: float | None) -> bool | None:
         probes = tuple(READS) if self._canary is None else (CANARY,)

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from dataclasses import dataclass, field
 from typing import Final
 
 import pytest
@@ -16,57 +17,97 @@ from kube_ballast.config import HttpConfig
 from tests.lib.fakes import RawServer, http
 from tests.waiting import eventually
 
+
+def raised(error: ClientError, cause: Exception) -> ClientError:
+    error.__cause__ = cause
+    return error
+
+
 SELDOM = Pace(every=3600.0, deadline=1.0)
 PING = "/readyz/ping"
 
 
 class Waits(threading.Event):
-    """Lets nobody wait, notes how long they wanted to, and is set after so many waits."""
+    """Lets nobody wait, notes how long they wanted to, and ends the probe after so many waits."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, stop: threading.Event) -> None:
         super().__init__()
         self.seconds: list[float] = []
         self._most = most
+        self._stop = stop
 
     def wait(self, timeout: float | None = None) -> bool:
         assert timeout is not None
         self.seconds.append(timeout)
         if len(self.seconds) == self._most:
-            self.set()
-        return self.is_set()
+            self._stop.set()
+        return True
 
 
-def waits(*errors: ClientError | None) -> list[float]:
-    """Between the probes, in seconds, where they end so in turn."""
-    answers = iter(errors)
+@dataclass
+class Seen:
+    """``again`` is whether the next was asked at once, after each; ``compared`` is how often others were asked too."""
+
+    again: list[bool] = field(default_factory=list)
+    compared: int = 0
+
+
+def seen(monkeypatch: pytest.MonkeyPatch, *errors: ClientError | None) -> Seen:
+    """Where the probe ends so in turn."""
+    answers, stop, requests, found = iter(errors), threading.Event(), RequestCounter(), Seen()
+    waits = Waits(len(errors), stop)
 
     def ask(_seconds: float) -> None:
         error = next(answers)
         if error is not None:
             raise error
 
-    stop, requests = Waits(len(errors) + 1), RequestCounter()
-    probe = Probe("a", "ping", ask, SELDOM, "etcd", "a", first=7.0)
+    def compare() -> None:
+        found.compared += 1
+
+    monkeypatch.setattr("ballast_exporter.stall_asking.Event", lambda: waits)
+    probe = Probe("a", "pods", ask, SELDOM, "etcd", "a", compare=compare)
     Asker(History(lambda: 0.0, lambda: 0.0), requests).start(probe, stop)
     eventually(stop.is_set)
-    first, *between = stop.seconds
-    assert first == 7.0
     assert requests.totals() == {("etcd", "a"): len(errors)}
-    return between
+    found.again = [seconds == AGAIN_SECONDS for seconds in waits.seconds]
+    assert all(again or seconds > SELDOM.every - 60 for again, seconds in zip(found.again, waits.seconds, strict=True))
+    return found
 
 
-REFUSED: Final = Unavailable("a", "Connection refused")
+REFUSED: Final = raised(Unavailable("a", "[Errno 111] Connection refused"), ConnectionRefusedError())
+HANGS: Final = Timeout("a", "no whole answer")
 
 
-def test_a_failure_is_confirmed_at_once_and_then_asked_no_oftener_than_a_success() -> None:
-    again, *others = waits(REFUSED, REFUSED, REFUSED, None)
-    assert again == AGAIN_SECONDS
-    assert all(seconds > SELDOM.every - 60 for seconds in others)
+def test_who_listens_nowhere_is_asked_twice_at_once_and_then_no_oftener_than_if_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert seen(monkeypatch, REFUSED, REFUSED, REFUSED, None).again == [True, False, False, False]
 
 
-def test_each_first_failure_is_confirmed() -> None:
-    between = waits(None, REFUSED, None, REFUSED)
-    assert [seconds == AGAIN_SECONDS for seconds in between] == [False, True, False, True]
+def test_what_hangs_is_asked_until_it_is_certain(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert seen(monkeypatch, *[HANGS] * 6).again == [True, True, True, False, False, False]
+
+
+def test_each_first_failure_is_confirmed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert seen(monkeypatch, None, REFUSED, None, REFUSED).again == [False, True, False, True]
+    assert seen(monkeypatch, REFUSED, HANGS).again == [True, True], "they confirm nothing of each other"
+
+
+def test_others_are_asked_at_once_when_something_fails_for_the_first_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert seen(monkeypatch, HANGS, HANGS, None, HANGS, REFUSED).compared == 2
+
+
+def test_one_that_waits_for_its_turn_can_be_asked_now() -> None:
+    stop, asked = threading.Event(), threading.Semaphore(0)
+    asker = Asker(History(lambda: 0.0, lambda: 0.0), RequestCounter())
+    asker.start(Probe("a", "ping", lambda _seconds: asked.release(), SELDOM, "etcd", "a"), stop)
+    for _ in range(3):
+        assert asked.acquire(timeout=10.0)
+        asker.hurry("a", "ping")
+    stop.set()
+    asker.hurry("a", "ping")
+    asker.hurry("b", "ping")  # nobody
 
 
 def said(url: str, seconds: float = 2.0) -> ClientError:
@@ -93,11 +134,19 @@ def test_nobody_at_the_address_is_a_refusal() -> None:
     assert answered(said(f"http://127.0.0.1:{port}")) is Answer.REFUSED
 
 
+def test_an_answer_that_quotes_a_refusal_is_none() -> None:
+    body = (
+        b'{"kind": "Status", "message": "failed calling webhook: dial tcp 10.0.0.9:443: connect: connection refused"}'
+    )
+    with RawServer(lambda line: line.sendall(http("500 Internal Server Error", body))) as server:
+        assert answered(said(server.url)) is Answer.ERROR
+
+
 def test_each_error_says_what_it_can() -> None:
     expected: dict[Answer, ClientError] = {
         Answer.REJECTED: TooManyRequests("a", "429", 1.0),
         Answer.TIMEOUT: Timeout("a", "no whole answer"),
-        Answer.REFUSED: Unavailable("a", "[Errno 111] Connection refused"),
+        Answer.REFUSED: REFUSED,
         Answer.ERROR: BadResponse("a", "500"),
         Answer.DENIED: Denied("a", "403"),
     }
@@ -107,5 +156,5 @@ def test_each_error_says_what_it_can() -> None:
 def test_late_is_not_well() -> None:
     history = History(lambda: 0.0, lambda: 0.0)
     probe = Probe("a", "read", lambda _seconds: None, Pace(1.0, 1.0, slow=-1.0), "etcd", "a")
-    assert not Asker(history, RequestCounter()).once(probe)
+    assert Asker(history, RequestCounter()).once(probe) == (Answer.SLOW, 1)
     assert history.told("a", "read").answers == {Answer.SLOW: 1}

@@ -68,11 +68,48 @@ def test_what_was_well_before_a_failure_began_is_no_evidence_of_its_cause() -> N
     time = Time()
     time.answer(Answer.OK, probe="linearizable")
     time.answer(Answer.TIMEOUT)
-    since = time.history.failing_since("a", "pods")
-    assert since == 100.5
-    assert time.history.measured("a", "linearizable", since) is None
+    assert time.history.failing("a", "pods") is None, "once is no failure yet"
+    time.answer(Answer.TIMEOUT)
+    assert time.history.failing("a", "pods") == (100.5, 101.0)
+    assert time.history.measured("a", "linearizable", 100.5) is None
     time.answer(Answer.OK, probe="linearizable")
-    assert time.history.measured("a", "linearizable", since)
+    assert time.history.measured("a", "linearizable", 100.5)
+
+
+def test_who_answers_well_between_two_failures_does_not_stand_still() -> None:
+    time = Time()
+    time.answer(Answer.TIMEOUT, took=1.0)
+    time.answer(Answer.OK, probe="ping", took=0.25)
+    time.answer(Answer.SLOW, probe="linearizable", took=0.25)
+    time.answer(Answer.TIMEOUT, took=1.0)
+    row = time.history.failing("a", "pods")
+    assert row == (100.0, 101.5)
+    assert time.history.well_between("a", "ping", *row)
+    assert not time.history.well_between("a", "linearizable", *row), "late is not well"
+
+
+def test_who_answers_only_after_the_last_failure_had_begun_may_have_stood_still() -> None:
+    """As an apiserver that stands still for 2.5 s: the read's second failure ends when all else is well again."""
+    time = Time()
+    time.answer(Answer.OK, probe="ping", took=0.0)
+    time.lives(0.25)
+    time.answer(Answer.TIMEOUT, took=1.0)
+    time.lives(0.25)
+    began = time.now
+    time.lives(0.75)
+    time.answer(Answer.OK, probe="ping", took=0.0)
+    time.lives(0.25)
+    time.history.add("a", "pods", began, Answer.TIMEOUT)
+    row = time.history.failing("a", "pods")
+    assert row == (100.25, 101.5)
+    assert not time.history.well_between("a", "ping", *row)
+
+
+def test_a_late_answer_of_the_last_seconds_counts_also_when_it_is_well_again() -> None:
+    time = Time()
+    time.answer(Answer.SLOW)
+    time.answer(Answer.OK)
+    assert time.pods() == Measured(Answer.OK, 0, 1)
 
 
 def test_an_answer_gets_too_old_to_be_evidence_or_to_be_told() -> None:
@@ -124,7 +161,7 @@ def test_after_a_long_standstill_no_old_name_is_known() -> None:
     assert time.pods() == Measured(Answer.TIMEOUT, 2, 2)
     time.stands(FORGET_SECONDS + 1)
     assert time.pods() is None
-    assert time.history.failing_since("a", "pods") is None
+    assert time.history.failing("a", "pods") is None
     assert "stood still for 6 s" in time.history.notes()[0]
     time.lives(VALID_SECONDS + 1)
     assert time.history.notes() == ()
@@ -160,3 +197,21 @@ def test_one_ping_that_got_lost_is_no_restart_and_one_that_was_refused_is() -> N
         time.answer(answer, probe="ping")
         time.answer(Answer.OK, probe="ping")
         assert (time.history.up_since("a", "ping") is not None) is restarted
+
+
+def test_any_probe_that_is_refused_shows_a_restart() -> None:
+    """A ping is made every 2 s, and a restart may take less."""
+    time = Time()
+    time.answer(Answer.OK, probe="ping")
+    time.answer(Answer.REFUSED)
+    time.answer(Answer.OK, probe="ping")
+    assert time.history.up_since("a", "ping") == 101.0
+
+
+def test_after_a_long_standstill_whoever_answers_may_have_been_started_meanwhile() -> None:
+    time = Time()
+    time.answer(Answer.OK, probe="ping")
+    time.stands(FORGET_SECONDS + 1)
+    time.history.tick()
+    time.answer(Answer.OK, probe="ping")
+    assert time.history.up_since("a", "ping") == 106.5

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kube_ballast.analysis.stall import FAILURES, Answer, Evidence, Measured, Member, Verdict, judge
+from kube_ballast.analysis.stall import FAILURES, FAILURES_IN_DOUBT, Answer, Evidence, Measured, Member, Verdict, judge
 from tools.stall_table import HANGS, HEALTHY, MUTE, ROWS, table
 
 DOC = Path(__file__).resolve().parents[2] / "docs/grpc-stall.md"
@@ -36,6 +36,7 @@ wild = st.builds(
     st.booleans(),
     st.booleans(),
     st.booleans(),
+    st.booleans(),
 )
 known = st.sampled_from([evidence for _, evidence in ROWS])
 
@@ -55,6 +56,7 @@ def crossed(draw: st.DrawFn) -> Evidence:
         draw(parts).answered,
         draw(known).starting,
         draw(known).writes,
+        draw(known).in_between,
     )
 
 
@@ -124,7 +126,10 @@ def test_a_stalled_channel_is_named_only_when_it_answers_pings_and_every_member_
         used = [member for member in evidence.members.values() if member.used]
         assert evidence.members
         assert all(member.answers == {Answer.OK} and member.measured and not member.defragments for member in used)
-        assert not any(member.back for member in used)
+        assert not all(member.back for member in used)
+        assert evidence.in_between
+        late = evidence.ping.lately or any(member.late for member in used)
+        assert not late or any(probe.failures >= FAILURES_IN_DOUBT for probe in every(evidence))
         assert evidence.answered or not (evidence.readiness and evidence.readiness.well)
         assert judgement.resources
         assert any(probe.is_(Answer.TIMEOUT, Answer.ERROR) for probe in every(evidence))

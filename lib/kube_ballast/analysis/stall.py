@@ -5,15 +5,15 @@ that everything else that could be at fault was measured and is well. What was n
 a name.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 FAILURES: Final = 2
 """In a row, before anything is named."""
-FAILURES_ALONE: Final = 4
-"""In a row, before a member is named that answers as long as no other has to agree: a late disk may look so twice."""
+FAILURES_IN_DOUBT: Final = 4
+"""In a row, where something else may explain two: a late disk, a machine that was busy for a moment."""
 WRITES: Final = "writes"
 """Of the canary's Lease: they take the channel of its reads, and more before it (admission, audit)."""
 HEALTH: Final = "health"
@@ -67,8 +67,8 @@ def alike(one: Answer, other: Answer) -> bool:
 class Measured:
     """The last answer of a probe, and how often in a row it was a failure of that kind (an `Answer.OK` has 0).
 
-    ``lately`` counts its timeouts and errors of the last seconds, also where successes came between. ``said`` is what
-    the failure said of itself.
+    ``lately`` counts its timeouts, errors and late answers of the last seconds, also where successes came between.
+    ``said`` is what the failure said of itself.
     """
 
     answer: Answer
@@ -108,9 +108,12 @@ class Member:
 
     @property
     def bad(self) -> bool:
-        """Whether it fails a linearizable read, and not only for a moment in which its disk is late."""
+        """Whether it fails a linearizable read, and not only for a moment in which its disk is late.
+
+        One that answers as long as no other has to agree is in doubt.
+        """
         alone = self.serializable is not None and self.serializable.answer in ANSWERED
-        least = FAILURES_ALONE if alone else FAILURES
+        least = FAILURES_IN_DOUBT if alone else FAILURES
         return self.lost and self.linearizable is not None and self.linearizable.failures >= least
 
     @property
@@ -120,7 +123,14 @@ class Member:
 
     @property
     def slow(self) -> bool:
-        return any(each is not None and each.is_(Answer.SLOW) for each in (self.linearizable, self.serializable))
+        """Whether it goes on answering late; an apiserver's requests need not suffer from a moment of it."""
+        asked = (self.linearizable, self.serializable)
+        return any(each is not None and each.is_(Answer.SLOW) and each.failures >= FAILURES_IN_DOUBT for each in asked)
+
+    @property
+    def late(self) -> bool:
+        """Whether it was late or failed in the last seconds."""
+        return any(each is not None and each.lately for each in (self.linearizable, self.serializable))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +142,8 @@ class Evidence:
     apiserver works now, or a read where nothing is written; False where there is no other. ``answered`` is whether a
     read or a write through this apiserver was answered since the first of those that fail. ``starting`` is whether it
     began to answer only just now. ``writes`` is whether we write at all: without, canary and delivery are left out.
+    ``in_between`` is whether a ping and a linearizable read of each member that it uses were answered, and not late,
+    between two failures in a row of one of the probes that fail.
     """
 
     ping: Measured | None
@@ -144,6 +156,7 @@ class Evidence:
     answered: bool = True
     starting: bool = False
     writes: bool = True
+    in_between: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,10 +199,9 @@ def _front(evidence: Evidence) -> Judgement | None:
 
 def _storage(evidence: Evidence) -> Judgement | None:
     """What fails on the way to etcd and why, None when nothing is seen to fail twice."""
-    failing = [name for name, probe in _storage_probes(evidence) if probe is not None and probe.is_(*STUCK)]
-    if not failing:
+    resources = tuple(sorted(_failing(evidence)))
+    if not resources:
         return _share(evidence)
-    resources = tuple(sorted(failing))
     seen = f"ping is answered, etcd is not reached for {', '.join(resources)}"
     if evidence.ping is not None and evidence.ping.answer is Answer.SLOW:
         return _unknown(seen, "yet it answers even the ping late: it may be too busy for any of it")
@@ -208,6 +220,11 @@ def _storage_probes(evidence: Evidence) -> Iterable[tuple[str, Measured | None]]
     yield from (*evidence.reads.items(), (HEALTH, evidence.readiness))
 
 
+def _failing(evidence: Evidence) -> Mapping[str, Measured]:
+    """Those that fail twice."""
+    return {name: probe for name, probe in _storage_probes(evidence) if probe is not None and probe.is_(*STUCK)}
+
+
 def _asked_of_etcd(evidence: Evidence) -> Iterable[tuple[str, Measured | None]]:
     """Everything that goes through this apiserver to etcd."""
     yield from _storage_probes(evidence)
@@ -217,12 +234,17 @@ def _asked_of_etcd(evidence: Evidence) -> Iterable[tuple[str, Measured | None]]:
 
 def _share(evidence: Evidence) -> Judgement | None:
     """A member that fails takes only its share of the requests with it: they need not fail twice in a row."""
-    touched = sorted(name for name, probe in _asked_of_etcd(evidence) if probe is not None and probe.lately)
+    touched = _touched(evidence)
     bad = [name for name in _bad(evidence) if evidence.members[name].used]
     if not touched or not bad or not _some_answer(evidence) or any(_missing(evidence)):
         return None
     words = f"some requests fail ({', '.join(touched)}), and asked directly {', '.join(bad)} fails"
     return Judgement(Verdict.ETCD_MEMBER_BAD, (words,), members=tuple(bad))
+
+
+def _touched(evidence: Evidence) -> Sequence[str]:
+    """What failed lately of what goes through this apiserver to etcd."""
+    return sorted(name for name, probe in _asked_of_etcd(evidence) if probe is not None and probe.lately)
 
 
 def _missing(evidence: Evidence) -> Iterable[str]:
@@ -332,9 +354,26 @@ def _elsewhere(evidence: Evidence, seen: str) -> Judgement | None:
             "yet its own check of etcd passes while it answers no read and no write: what holds them up may be on this "
             "side of etcd, such as an audit webhook",
         )
-    if back := sorted(name for name, each in evidence.members.items() if each.used and each.back):
-        return _unknown(seen, f"{', '.join(back)} is only just back, and an apiserver takes its time to dial again")
-    return None
+    used = {name: each for name, each in evidence.members.items() if each.used}
+    if used and all(each.back for each in used.values()):  # one that is not is asked meanwhile
+        return _unknown(
+            seen, f"{', '.join(sorted(used))} is only just back, and an apiserver takes its time to dial again"
+        )
+    if not evidence.in_between:
+        return _unknown(
+            seen, "nobody is seen to answer well between two of these failures: all may have stood still for a moment"
+        )
+    return _late(evidence, seen)
+
+
+def _late(evidence: Evidence, seen: str) -> Judgement | None:
+    """Who is well now and was not just before explains two failures, and no more."""
+    late = sorted(name for name, each in evidence.members.items() if each.used and each.late)
+    if evidence.ping is not None and evidence.ping.lately:
+        late.append("its ping")
+    if not late or any(probe.failures >= FAILURES_IN_DOUBT for probe in _failing(evidence).values()):
+        return None
+    return _unknown(seen, f"late, or failed, a few seconds ago: {', '.join(late)}")
 
 
 def _stalled(evidence: Evidence, seen: str, resources: tuple[str, ...]) -> Judgement:
@@ -397,6 +436,15 @@ def _undelivered(evidence: Evidence) -> Judgement:
         return _unknown(seen, "and its own writes are not seen to work")
     if not _all_measured(evidence):
         return _unknown(seen, "and not every etcd member is measured")
+    # A watch stays with one member, and requests go to the others as well.
+    if others := _used(evidence, seen):
+        return others
+    if back := sorted(name for name, each in evidence.members.items() if each.used and each.back):
+        return _unknown(seen, f"{', '.join(back)} is only just back: its watches may be on the way to another member")
+    if not evidence.members and (touched := _touched(evidence)):
+        return _unknown(
+            seen, f"some requests fail too ({', '.join(touched)}), and etcd cannot be asked whether it does"
+        )
     return Judgement(Verdict.WATCH_STALE, (seen, "it writes and reads"))
 
 
