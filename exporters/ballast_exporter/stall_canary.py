@@ -15,6 +15,10 @@ from kube_ballast.clients.kubernetes import Broken, Changed, Collection, Kuberne
 DELIVERY: Final = "delivery"
 NAMESPACE: Final = "kube-ballast"
 DELIVERED_WITHIN_SECONDS: Final = 2.5
+OPENING_SECONDS: Final = 10.0
+"""Of an apiserver that fills its caches, a watch is open before there is any news on it."""
+_PAUSE_SECONDS: Final = 2.0
+"""At most, before a watch is opened again: without it an apiserver that is back is not known to be well."""
 _NAMESPACES: Final = "/api/v1/namespaces"
 LEASES: Final = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
 
@@ -49,7 +53,8 @@ class Canary:
         """The revisions that were written, and when, by who shall hear of them and by Lease."""
         self._heard: dict[tuple[str, str], int] = {}
         """What was heard last: news may come before the answer to the write."""
-        self._listening: set[str] = set()
+        self._listening: dict[str, float] = {}
+        """From when on news is awaited of whoever listens: the first that comes, or some time after the watch's begin."""
 
     def join(self, name: str, client: Kubernetes) -> None:
         """This apiserver has a Lease from now on."""
@@ -82,13 +87,14 @@ class Canary:
             client = self._apiservers.get(at)
         if client is None:
             return
-        for news in follow(client, Collection(LEASES, _Lease), stop=stop):
+        for news in follow(client, Collection(LEASES, _Lease), stop=stop, longest_pause=_PAUSE_SECONDS):
             if isinstance(news, Broken):
                 self._deaf(at)
                 continue
+            awaited = self._clock() + (0.0 if isinstance(news, Changed) else OPENING_SECONDS)
             with self._lock:
                 if not stop.is_set():
-                    self._listening.add(at)
+                    self._listening[at] = min(awaited, self._listening.get(at, awaited))
             leases = news.items if isinstance(news, Listing) else (news.item,) if isinstance(news, Changed) else ()
             for lease in leases:
                 self._hear(at, lease)
@@ -110,7 +116,7 @@ class Canary:
         name = lease.metadata.name
         with self._lock:
             here = {each for each in self._listening if self._heard.get((each, name), 0) >= lease.revision}
-            for listener in self._listening - here:
+            for listener in {each for each, awaited in self._listening.items() if awaited <= at} - here:
                 self._awaited.setdefault((listener, name), []).append((lease.revision, at))
         for listener in here:
             self._history.add(listener, DELIVERY, at, Answer.OK, seconds=0.0)
@@ -128,7 +134,7 @@ class Canary:
     def _deaf(self, at: str) -> None:
         """Its watch is being opened again: until then nothing is awaited of it."""
         with self._lock:
-            self._listening.discard(at)
+            self._listening.pop(at, None)
             self._awaited = {key: writes for key, writes in self._awaited.items() if key[0] != at}
             self._heard = {key: revision for key, revision in self._heard.items() if key[0] != at}
 

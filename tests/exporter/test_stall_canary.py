@@ -10,7 +10,7 @@ from typing import TypeVar, cast
 import msgspec
 import pytest
 
-from ballast_exporter.stall_canary import DELIVERED_WITHIN_SECONDS, DELIVERY, Canary
+from ballast_exporter.stall_canary import DELIVERED_WITHIN_SECONDS, DELIVERY, OPENING_SECONDS, Canary
 from ballast_exporter.stall_history import History
 from kube_ballast.analysis.stall import Answer
 from kube_ballast.clients.errors import ClientError, Conflict, Denied
@@ -124,7 +124,8 @@ class Listener:
         self.watching = threading.Event()
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
+    def listening(self, seconds: float = OPENING_SECONDS) -> Iterator[None]:
+        """For so long when it begins."""
         stop = threading.Event()
         with RawServer(self.answer) as server:
             for name in (NAME, OTHER):
@@ -134,6 +135,7 @@ class Listener:
             thread.start()
             try:
                 eventually(lambda: self.canary._listening and self.watching.is_set())
+                self.passes(seconds)
                 yield
             finally:
                 stop.set()
@@ -199,6 +201,31 @@ def test_each_write_is_overdue_in_its_own_time() -> None:
         listener.passes(2.0)
         listener.canary.overdue()
         assert listener.told() == {Answer.TIMEOUT: 2}
+
+
+def test_no_news_is_awaited_of_a_watch_that_was_only_just_opened_and_has_told_nothing() -> None:
+    """As of an apiserver that fills its caches."""
+    listener = Listener()
+    with listener.listening(OPENING_SECONDS - 0.25):
+        listener.canary.write(NAME, 5.0)
+        listener.passes(DELIVERED_WITHIN_SECONDS + 0.25)
+        listener.canary.overdue()
+        assert listener.told() == {}
+        listener.canary.write(NAME, 5.0)
+        listener.passes(DELIVERED_WITHIN_SECONDS + 0.25)
+        listener.canary.overdue()
+        assert listener.told() == {Answer.TIMEOUT: 1}
+
+
+def test_once_it_tells_something_more_is_awaited() -> None:
+    listener = Listener()
+    with listener.listening(0.0):
+        listener.tell(7, OTHER_LEASE)
+        eventually(lambda: listener.canary._heard)
+        listener.canary.write(NAME, 5.0)
+        listener.passes(DELIVERED_WITHIN_SECONDS + 0.25)
+        listener.canary.overdue()
+        assert listener.told() == {Answer.TIMEOUT: 1}
 
 
 def test_what_somebody_else_wrote_later_is_news_of_ours_too() -> None:

@@ -50,14 +50,15 @@ def follow(
     stop: threading.Event,
     list_timeout: float = 120.0,
     idle: float = IDLE_SECONDS,
+    longest_pause: float = _LONGEST_PAUSE_SECONDS,
 ) -> Generator[News[T], None, None]:
     """What is there and what becomes of it, until ``stop`` is set; it never ends by itself and raises no ClientError.
 
     First, and again whenever the history asked for is gone (410), comes a `Listing`, as etcd has it: all that is
     there, what was known before is to be forgotten. Then `Changed` for each change, and `Current` when a watch is
     opened and once a minute. When something fails comes `Broken`: what is known gets old until the next `Current`.
-    Watches are opened again where the last one ended; failures are followed by pauses of 1 to 30 s, or as long as the
-    apiserver asks for.
+    Watches are opened again where the last one ended; failures are followed by pauses of 1 to ``longest_pause``
+    seconds, or as long as the apiserver asks for.
 
     Args:
         kubernetes: the cluster.
@@ -65,8 +66,9 @@ def follow(
         stop: looked at four times a second.
         list_timeout: seconds for a whole list.
         idle: seconds without news after which the connection is taken for dead.
+        longest_pause: between two tries.
     """
-    version, pauses = "", _Pauses(stop)
+    version, pauses = "", _Pauses(stop, longest_pause)
     while not stop.is_set():
         try:
             if not version:
@@ -95,11 +97,11 @@ def follow(
 class _Pauses:
     """Between tries, each twice as long as the one before."""
 
-    def __init__(self, stop: threading.Event) -> None:
-        self._stop, self._made = stop, 0
+    def __init__(self, stop: threading.Event, longest: float) -> None:
+        self._stop, self._longest, self._made = stop, longest, 0
 
     def make(self, least_seconds: float = 0.0) -> None:
-        longest = min(2.0**self._made, _LONGEST_PAUSE_SECONDS)
+        longest = min(2.0**self._made, self._longest)
         self._made += 1
         # Not all clients of an apiserver that comes back should come at once.
         self._stop.wait(max(least_seconds, longest * random.uniform(0.5, 1.0)))  # noqa: S311 - no secret
