@@ -1,10 +1,12 @@
 """Fake nodes that renew their Leases as kubelets do, and fake pods that start at once."""
 
+import json
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Final, TypeVar, cast
@@ -23,11 +25,28 @@ END: Final = object()
 LEASE_SECONDS, LONGEST_LEASE_SECONDS = 40, 320
 """As kubelets have it, who renew it every quarter of that; and the longest, on a machine that is too small."""
 STAGES = ("node/fast", "node/heartbeat-with-lease", "pod/fast")
+CONFIGURATION: Final = {
+    "apiVersion": "config.kwok.x-k8s.io/v1alpha1",
+    "kind": "KwokConfiguration",
+    "options": {
+        "nodeLeaseParallelism": 256,
+        "cidr": "10.0.0.0/24",
+        "nodePlayStageParallelism": 4,
+        "podPlayStageParallelism": 4,
+        "podsOnNodeSyncParallelism": 1,
+        "enablePodsOnNodeSyncListPager": True,
+    },
+}
+"""By default 4 Leases are renewed at a time, and where those hang, so do all others, whose kubelets would go on.
+
+The rest is as kwok has it by default: a configuration takes away the defaults of what it does not name.
+"""
 CONNECTIONS = 16
 CALL_SECONDS = 60.0
 LEASES_WITHIN_SECONDS = 180.0
 BUSIEST = 0.7
 MEASURED_SECONDS = 10.0
+"""At least, and at least one period: nodes that began together renew together."""
 SETTLES_IN, FALLS_BY = 4, 0.02
 """Measurements at most until it no longer falls, and what counts as falling."""
 
@@ -81,24 +100,40 @@ def start_kwok(
         StackError: a Lease is not renewed in time.
         ClientError: the apiserver does not take a node.
     """
-    name, seconds = ground.data("kwok").name, LEASE_SECONDS
-    process = ground.run(_component(ground, kubernetes, f"{name}-{seconds}", seconds))[0]
+    folder, seconds = ground.data("kwok"), LEASE_SECONDS
+    process = ground.run(_component(ground, kubernetes, folder, seconds))[0]
     client = Kubernetes(KubernetesConfig(kubeconfig=kubernetes.admin), agent="ballast-stack")
     create_all(client, NODES, (_node(number) for number in range(nodes)))
     _await_leases(client, nodes)
-    busy = settled(_busy) if fit else _busy()
+    busy = settled(partial(_busy, seconds / 4)) if fit else _busy(seconds / 4)
     while fit and busy > BUSIEST and seconds < LONGEST_LEASE_SECONDS:
         process.stop()
+        _delete_leases(client, nodes)
         seconds *= 2
-        process = ground.run(_component(ground, kubernetes, f"{name}-{seconds}", seconds))[0]
+        process = ground.run(_component(ground, kubernetes, folder, seconds))[0]
         _await_leases(client, nodes)
-        busy = settled(_busy)
+        busy = settled(partial(_busy, seconds / 4))
     say(f"{nodes} fake nodes renew their Leases every {seconds / 4:g} s; {busy:.0%} of the machine is in use")
     return Fleet(process, nodes, seconds / 4, busy)
 
 
-def _component(ground: Ground, kubernetes: ControlPlane, name: str, lease_seconds: int) -> Component:
+def renewing(kubernetes: ControlPlane, fleet: Fleet) -> float:
+    """The share of its nodes that renewed their Leases within the last one and a half periods.
+
+    Raises:
+        StackError: kwok has ended.
+        ClientError: the apiserver does not list the Leases.
+    """
+    if not fleet.process.running:
+        raise StackError(f"{fleet.process.name} has ended.{fleet.process.tail()}")
+    client = Kubernetes(KubernetesConfig(kubeconfig=kubernetes.admin), agent="ballast-stack")
+    return _renewed(client, datetime.now(tz=UTC) - timedelta(seconds=1.5 * fleet.renewed_every)) / fleet.nodes
+
+
+def _component(ground: Ground, kubernetes: ControlPlane, folder: Path, lease_seconds: int) -> Component:
     address, program = ground.address(), tool("kwok")
+    configuration = folder / "kwok.yaml"
+    configuration.write_text(json.dumps(CONFIGURATION))
     arguments = {
         "kubeconfig": str(kubernetes.kubeconfig("kwok", ADMINS)),
         "manage-all-nodes": "true",
@@ -109,9 +144,9 @@ def _component(ground: Ground, kubernetes: ControlPlane, name: str, lease_second
     # Each folder also has a kustomization.yaml, which is no stage.
     files = (file for stage in STAGES for file in sorted((stages / stage).glob("*-*.yaml")))
     return Component(
-        name=name,
+        name=f"{folder.name}-{lease_seconds}",
         program=program,
-        arguments=(*clean(arguments), *(f"--config={file}" for file in files)),
+        arguments=(*clean(arguments), *(f"--config={file}" for file in (configuration, *files))),
         ready=http_probe(f"http://{address}/healthz"),
         ready_within=60.0,
     )
@@ -144,17 +179,31 @@ def _each(client: Kubernetes, items: Iterable[T], act: Callable[[Kubernetes, T],
             done.result()
 
 
+def _delete_leases(client: Kubernetes, nodes: int) -> None:
+    """The next kwok makes them anew at once; what another one holds it would leave until that expires."""
+
+    def delete(same: Kubernetes, number: int) -> None:
+        same.delete(f"{LEASES.path}/{_name(number)}", timeout=CALL_SECONDS)
+
+    _each(client, range(nodes), delete)
+
+
 def _await_leases(client: Kubernetes, nodes: int) -> None:
     begun = datetime.now(tz=UTC)
     deadline = time.monotonic() + LEASES_WITHIN_SECONDS
     while True:
-        leases = client.list(LEASES, timeout=CALL_SECONDS, resource_version="0").items
-        renewed = sum(lease.spec.renew_time is not None and lease.spec.renew_time > begun for lease in leases)
+        renewed = _renewed(client, begun)
         if renewed >= nodes:
             return
         if time.monotonic() >= deadline:
             raise StackError(f"after {LEASES_WITHIN_SECONDS:g} s {renewed} of {nodes} nodes renewed their Leases")
         time.sleep(1.0)
+
+
+def _renewed(client: Kubernetes, since: datetime) -> int:
+    """How many Leases were renewed since then."""
+    leases = client.list(LEASES, timeout=CALL_SECONDS, resource_version="0").items
+    return sum(lease.spec.renew_time is not None and lease.spec.renew_time > since for lease in leases)
 
 
 def _node(number: int) -> dict[str, object]:
@@ -179,10 +228,10 @@ def settled(measure: Callable[[], float]) -> float:
     return busy
 
 
-def _busy() -> float:
-    """The share of all processors' time that was used, by anything on this machine."""
+def _busy(period: float) -> float:
+    """The share of all processors' time that was used, by anything on this machine; ``period`` is of the renewals."""
     before = _times()
-    time.sleep(MEASURED_SECONDS)
+    time.sleep(max(MEASURED_SECONDS, period))
     idle, total = (after - first for after, first in zip(_times(), before, strict=True))
     return 1.0 - idle / total
 

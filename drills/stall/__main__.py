@@ -10,7 +10,7 @@ with 1 when a row does not hold, or is not made yet.
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from drills.stall import cures as curing
 from drills.stall import observe, rows
@@ -50,7 +50,9 @@ def _faults(options: Options) -> list[str]:
     made = faults(options)
     print(rows.table(made))
     missed = [f"missed: {row.endpoints}, {row.fault}: {miss}" for row in made for miss in row.misses]
-    return missed + _short(options, len(options.grounds), len(made))
+    return missed + _short(
+        options, {each: [row.fault for row in made if row.endpoints == each] for each in options.grounds}
+    )
 
 
 def _lookalikes(options: Options) -> list[str]:
@@ -58,18 +60,22 @@ def _lookalikes(options: Options) -> list[str]:
     print(observe.table(made))
     print(f"{sum(row.lasted for row in made) / 60:.0f} minutes, {sum(len(row.false) for row in made)} false names")
     missed = [f"missed: {row.endpoints}, {row.name}: {miss}" for row in made for miss in row.misses]
-    return missed + _short(options, len(options.grounds), len(made))
+    return missed + _short(
+        options, {each: [row.name for row in made if row.endpoints == each] for each in options.grounds}
+    )
 
 
 def _cures(options: Options) -> list[str]:
     made = cures(options)
     print(curing.table(made))
-    return [f"missed: {row.cure}: {miss}" for row in made for miss in row.misses] + _short(options, 1, len(made))
+    missed = [f"missed: {row.cure}: {miss}" for row in made for miss in row.misses]
+    return missed + _short(options, {"": [row.cure for row in made]})
 
 
-def _short(options: Options, grounds: int, made: int) -> list[str]:
-    missing = len(options.names) * grounds * options.times - made
-    return [f"not made yet: {missing} rows; the same command goes on"] if missing > 0 else []
+def _short(options: Options, made: Mapping[str, list[str]]) -> list[str]:
+    """``made`` are the names of the rows on each ground."""
+    missing = sum(len(options.left(names)) for names in made.values())
+    return [f"not made yet: {missing} rows; the same command goes on"] if missing else []
 
 
 def _parser() -> argparse.ArgumentParser:

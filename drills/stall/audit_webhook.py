@@ -15,10 +15,10 @@ RULES: Final = ({"level": "None", "nonResourceURLs": ["*"]}, {"level": "Metadata
 
 
 class AuditWebhook:
-    """Answers while `works` is set, and else holds each request until it is."""
+    """Answers while `works` is set, and else holds each request until it is; `held` is set when it holds one."""
 
     def __init__(self, folder: Path) -> None:
-        self.works = threading.Event()
+        self.works, self.held = threading.Event(), threading.Event()
         self.works.set()
         authority = Authority(folder)
         server, client = authority.issue("webhook"), authority.issue("apiserver")
@@ -53,13 +53,15 @@ class AuditWebhook:
         self._server.server_close()
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
-        works = self.works
+        works, held = self.works, self.held
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
                 self.rfile.read(int(self.headers["Content-Length"]))
+                if not works.is_set():
+                    held.set()
                 works.wait()
                 self.send_response(200)
                 self.send_header("Content-Length", "0")

@@ -21,8 +21,8 @@ CONFIGMAPS: Final = Collection("/api/v1/namespaces/default/configmaps", PartialO
 REQUEST_SECONDS: Final = 60.0
 
 
-HISTORY, HISTORY_KEYS, VALUE_BYTES = 400, 8, 512 * 1024
-"""200 MB: a member stands still for seconds while it defragments."""
+VALUES, VALUE_BYTES = 400, 512 * 1024
+"""200 MB that no compaction takes away: a member stands still for seconds while it defragments."""
 
 
 def plant(ground: Ground) -> None:
@@ -30,9 +30,9 @@ def plant(ground: Ground) -> None:
     items = ({"metadata": {"name": f"listed-{n}"}, "data": {"x": "x" * OBJECT_BYTES}} for n in range(OBJECTS))
     create_all(Kubernetes(KubernetesConfig(kubeconfig=ground.control.admin)), CONFIGMAPS, items)
     with client(ground.etcd, 2) as etcd:
-        for number in range(HISTORY):
-            key = f"/drill/history-{number % HISTORY_KEYS}".encode()
-            etcd.put(key, number.to_bytes(4, "big") * (VALUE_BYTES // 4), timeout=REQUEST_SECONDS)
+        for number in range(VALUES):
+            key, value = f"/drill/value-{number}".encode(), number.to_bytes(4, "big") * (VALUE_BYTES // 4)
+            etcd.put(key, value, timeout=REQUEST_SECONDS)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import msgspec
@@ -35,6 +35,7 @@ PATH: Final = "/api/v1/namespaces/default/configmaps"
 RELISTS: Final = "apiserver_watch_cache_initializations_total"
 """Each time that a cache of the apiserver is filled by a list."""
 CURES: Final = ("cut by the runbook", "killed and started")
+SUCCEEDED: Final = "succeeded"
 
 
 class Cured(msgspec.Struct, frozen=True):
@@ -44,7 +45,10 @@ class Cured(msgspec.Struct, frozen=True):
     back: float | None
     failed: int
     """Writes that failed."""
-    relists: int
+    relists: int | None
+    """None where the apiserver does not tell."""
+    ended: str = ""
+    """How the runbook's runs ended, in words."""
     code: str = ""
 
     @property
@@ -52,8 +56,15 @@ class Cured(msgspec.Struct, frozen=True):
         """What does not hold; the restart is there to be compared with."""
         if self.cure != CURES[0]:
             return ()
-        late = self.back is None or self.back > BACK_SECONDS
-        return (*(["no writes in time"] if late else []), *([f"{self.relists} relists"] if self.relists else []))
+        return tuple(
+            word
+            for word, holds in (
+                ("no writes in time", self.back is not None and self.back <= BACK_SECONDS),
+                (f"{'unknown' if self.relists is None else self.relists} relists", self.relists == 0),
+                (f"the runbook: {self.ended or 'no run'}", self.ended == SUCCEEDED),
+            )
+            if not holds
+        )
 
 
 class Writer:
@@ -102,11 +113,23 @@ def measure(name: str) -> Cured:
                 ground.sick.process.kill()
                 ground.sick.process.restart()
                 before = 0.0  # the process counts anew
-            _until(lambda: writer.back_since() is not None)
+            _within(lambda: writer.back_since() is not None)
             back = writer.back_since()
         failed = sum(not worked for at, worked in writer.answers if at >= began)
-        relists = round(_relists(http) - before)
-    return Cured(name, None if back is None else back - began, failed, relists)
+        relists = None
+        with suppress(ClientError):  # it is not back
+            relists = round(_relists(http) - before)
+        ended = _ended(ground) if cut else ""
+    return Cured(name, None if back is None else back - began, failed, relists, ended)
+
+
+def _ended(ground: Ground) -> str:
+    """`SUCCEEDED` as soon as one run of the runbook has; else what became of them, newest first."""
+
+    def states() -> list[str]:
+        return [run.state for run in ground.ctl().runs(limit=20, timeout=PAGE_SECONDS) if run.runbook == CUT]
+
+    return SUCCEEDED if _within(lambda: SUCCEEDED in states()) else ", ".join(states())
 
 
 @contextmanager
@@ -127,11 +150,18 @@ def _going_on(act: Callable[[threading.Event], None]) -> Iterator[None]:
 
 
 def _until(holds: Callable[[], bool]) -> None:
+    if not _within(holds):
+        raise SystemExit(f"not so within {GIVES_UP_SECONDS:g} s")
+
+
+def _within(holds: Callable[[], bool]) -> bool:
+    """Whether it came to hold before `GIVES_UP_SECONDS` were over."""
     deadline = time.monotonic() + GIVES_UP_SECONDS
     while not holds():
         if time.monotonic() > deadline:
-            raise SystemExit(f"not so within {GIVES_UP_SECONDS:g} s")
+            return False
         time.sleep(EVERY_SECONDS)
+    return True
 
 
 def _told(ground: Ground) -> str | None:
@@ -157,6 +187,7 @@ def table(rows: Sequence[Cured]) -> str:
         made = [row for row in rows if row.cure == name]
         if made:
             back = ", ".join("never" if row.back is None else f"{row.back:.1f} s" for row in made)
-            failed, relists = max(row.failed for row in made), max(row.relists for row in made)
+            failed = max(row.failed for row in made)
+            relists = max((row.relists for row in made if row.relists is not None), default="unknown")
             lines.append(f"| {name} | {len(made)} | {back} | {failed} | {relists} |")
     return "\n".join(lines)

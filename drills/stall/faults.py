@@ -7,7 +7,7 @@ from typing import Final
 
 from drills.relay import Fault, Mode
 from drills.stall.ground import Ground
-from drills.stall.rows import Row
+from drills.stall.rows import WELL_SECONDS, Row
 from drills.stall.watch import EVERY_SECONDS, Account, Watcher
 from kube_ballast.analysis.stall import Verdict
 
@@ -21,13 +21,15 @@ AFTER_SECONDS: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Sickness:
-    """A fault; with ``both`` the verdict is right for both apiservers."""
+    """A fault; with ``both`` the verdict has to be told of both apiservers."""
 
     name: str
     expected: Verdict
     begin: Callable[[Ground], None]
     end: Callable[[Ground], None]
     both: bool = False
+    says: str = ""
+    """What one of the reasons has to be."""
 
     def other(self, ground: Ground) -> Verdict | None:
         """The verdict that is right for the other apiserver, None for none but `ok`."""
@@ -35,8 +37,8 @@ class Sickness:
         return self.expected if both else None
 
 
-def _relayed(name: str, expected: Verdict, fault: Fault) -> Sickness:
-    return Sickness(name, expected, lambda ground: ground.set(fault), lambda ground: ground.heal())
+def _relayed(name: str, expected: Verdict, fault: Fault, says: str = "") -> Sickness:
+    return Sickness(name, expected, lambda ground: ground.set(fault), lambda ground: ground.heal(), says=says)
 
 
 def _pause_two(ground: Ground) -> None:
@@ -51,7 +53,12 @@ def _resume_two(ground: Ground) -> None:
 
 SICKNESSES: Final = (
     _relayed("mute", Verdict.CHANNEL_STALLED, Fault(Mode.MUTE)),
-    _relayed("mute one resource", Verdict.CHANNEL_STALLED, Fault(Mode.MUTE, resource="configmaps")),
+    _relayed(
+        "mute one resource",
+        Verdict.CHANNEL_STALLED,
+        Fault(Mode.MUTE, resource="configmaps"),
+        says="ping is answered, etcd is not reached for configmaps",
+    ),
     _relayed("blackhole", Verdict.CHANNEL_STALLED, Fault(Mode.BLACKHOLE)),
     _relayed("reset", Verdict.CHANNEL_STALLED, Fault(Mode.RESET)),
     _relayed("drop-watch", Verdict.WATCH_STALE, Fault(Mode.DROP_WATCH)),
@@ -79,18 +86,26 @@ SICKNESSES: Final = (
 
 
 def measure(ground: Ground, watcher: Watcher, sickness: Sickness) -> Row:
-    """Make it, watch what is told, and end it; `code`, `endpoints` and `nodes` of the row are the caller's."""
+    """Make it, and watch what is told until all is well again.
+
+    `code`, `endpoints`, `nodes` and `renewing` of the row are the caller's.
+    """
     watcher.until_well()
-    account = Account(sickness.expected, ground.names, sickness.other(ground))
+    account = Account(sickness.expected, ground.names, sickness.other(ground), both=sickness.both)
     began = time.monotonic()
     sickness.begin(ground)
     try:
-        while not _over(now := time.monotonic() - began, account):
-            account.see(now, watcher.verdicts(), watcher.firing())
+        while not _over(time.monotonic() - began, account):
+            verdicts, firing = watcher.verdicts(), watcher.firing()
+            account.see(time.monotonic() - began, verdicts, firing)
             time.sleep(EVERY_SECONDS)
         told = watcher.reasons.get(ground.names[0], ())
     finally:
         sickness.end(ground)
+    lasted = time.monotonic() - began
+    if sickness.says and sickness.says not in told:
+        account.wrong.add(f"what is told lacks {sickness.says!r}")
+    well = watcher.well_within(WELL_SECONDS, account.blame)
     return Row(
         fault=sickness.name,
         expected=sickness.expected,
@@ -99,8 +114,9 @@ def measure(ground: Ground, watcher: Watcher, sickness: Sickness) -> Row:
         wrong=tuple(sorted(account.wrong)),
         lost=account.lost_at,
         unknown=account.unknown_seconds,
-        lasted=time.monotonic() - began,
+        lasted=lasted,
         told=told,
+        well=well,
     )
 
 

@@ -16,10 +16,12 @@ from drills.stall.crowd import CONFIGMAPS, half_asked, listing, repeatedly
 from drills.stall.ground import Ground
 from drills.stall.watch import BLAMELESS
 from kube_ballast.analysis.stall import Verdict
-from kube_ballast.clients.errors import Conflict
+from kube_ballast.clients.errors import ClientError
 
 Names = frozenset[Verdict]
-DISK_DELAY: Final = "200ms"
+DISK_SECONDS: Final = 0.2
+DEFRAGMENTED_SECONDS: Final = 1.0
+"""A member that stands still for less is none that looks sick."""
 STOPPED_SECONDS, EACH_SECONDS = 10.0, 12.0
 JUMPS_SECONDS: Final = (3600.0, 0.0, -3600.0, 0.0)
 CALL_SECONDS: Final = 60.0
@@ -27,6 +29,10 @@ NOBODY: Final[Names] = frozenset()
 WELL: Final = "nothing is wrong on the way to etcd"
 MEMBER: Final[Names] = frozenset({Verdict.ETCD_MEMBER_BAD, Verdict.ETCD_SLOW})
 DOWN: Final = frozenset({Verdict.DOWN})
+
+
+class NotMade(Exception):
+    """What was to look like a fault did not happen, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,10 @@ class Lookalike:
     why: str = WELL
     shared: Names = NOBODY
     """Right for both where both use all members."""
+    least: float = 0.0
+    """Processors that the first apiserver has to use, on average."""
+    audited: bool = False
+    """Whether it needs the webhook, for which every request of every apiserver waits."""
 
     def allowed(self, ground: Ground) -> tuple[Names, Names]:
         """What may be said of either."""
@@ -66,14 +76,26 @@ def _slow_scrape(ground: Ground) -> Iterator[None]:
 
 def _slow_disks(ground: Ground) -> Iterator[None]:
     attached = [f"--attach={member.pid}" for member in ground.etcd.members]
-    delay = ("--trace=fdatasync", f"--inject=fdatasync:delay_enter={DISK_DELAY}")
+    delay = ("--trace=fdatasync", f"--inject=fdatasync:delay_enter={DISK_SECONDS * 1000:.0f}ms")
     quietly = ("--follow-forks", "--quiet=all", "--output=/dev/null")
-    strace = Component(
-        name="slow-disks", program=tool("strace"), arguments=(*quietly, *delay, *attached), ready=lambda: None
-    )
-    (process,) = ground.stack.run(strace)
+    with client(ground.etcd) as etcd:
+
+        def slow() -> str | None:
+            began = time.monotonic()
+            with suppress(ClientError):  # too slow for etcd itself
+                etcd.put(b"/drill/slow", b"", timeout=CALL_SECONDS)
+            took = time.monotonic() - began
+            return None if took >= DISK_SECONDS else f"a write takes {took:.2f} s"
+
+        arguments = (*quietly, *delay, *attached)
+        (process,) = ground.stack.run(
+            Component(name="slow-disks", program=tool("strace"), arguments=arguments, ready=slow)
+        )
     yield
+    lasted = process.running
     process.stop()
+    if not lasted:
+        raise NotMade(f"strace ended before its time.{process.tail()}")
 
 
 def _exporter_stopped(ground: Ground) -> Iterator[None]:
@@ -115,31 +137,41 @@ def _leader_changes(ground: Ground) -> Iterator[None]:
     with ExitStack() as exits:
         members = [exits.enter_context(client(ground.etcd, number)) for number in range(3)]
         ids = [each.status(timeout=CALL_SECONDS).member_id for each in members]
+        moved = threading.Event()
 
         def act(stop: threading.Event) -> None:
-            for number in range(3):
-                leader = ids.index(members[0].status(timeout=CALL_SECONDS).leader_id)
-                with suppress(Conflict):  # it leads already
-                    members[leader].move_leader(ids[number], timeout=CALL_SECONDS)
-                if stop.wait(EACH_SECONDS):
-                    break
+            with suppress(ClientError):  # an election is under way
+                leader = members[0].status(timeout=CALL_SECONDS).leader_id
+                if leader in ids:  # at times nobody leads
+                    number = ids.index(leader)
+                    members[number].move_leader(ids[(number + 1) % 3], timeout=CALL_SECONDS)
+                    moved.set()
+            stop.wait(EACH_SECONDS)
 
         with repeatedly(act):
             yield
+    if not moved.is_set():
+        raise NotMade("the leader never changed")
 
 
 def _defragmented(ground: Ground) -> Iterator[None]:
     with ExitStack() as exits:
         members = [exits.enter_context(client(ground.etcd, number)) for number in range(3)]
+        longest = 0.0
 
         def act(stop: threading.Event) -> None:
+            nonlocal longest
             for each in members:
+                began = time.monotonic()
                 each.defragment(timeout=CALL_SECONDS)
+                longest = max(longest, time.monotonic() - began)
                 if stop.wait(EACH_SECONDS):
                     break
 
         with repeatedly(act):
             yield
+    if longest < DEFRAGMENTED_SECONDS:
+        raise NotMade(f"the longest defragmentation took {longest:.2f} s")
 
 
 def _restarts(*numbers: int, gently: bool) -> Callable[[Ground], Iterator[None]]:
@@ -166,14 +198,17 @@ def _idle(ground: Ground) -> Iterator[None]:
 
 def _audit_stuck(ground: Ground) -> Iterator[None]:
     assert ground.audit is not None
+    ground.audit.held.clear()
     ground.audit.works.clear()
     yield
     ground.audit.works.set()
+    if not ground.audit.held.is_set():
+        raise NotMade("the webhook held no request")
 
 
 LOOKALIKES: Final = (
     Lookalike("idle cluster", _idle),
-    Lookalike("apiserver at 100 % CPU", _busy),
+    Lookalike("apiserver at 100 % CPU", _busy, least=0.8),
     Lookalike(
         "etcd with 200 ms disk latency",
         _slow_disks,
@@ -219,5 +254,5 @@ LOOKALIKES: Final = (
         first=DOWN,
         why="nobody listens until it does",
     ),
-    Lookalike("audit webhook stuck", _audit_stuck, why="requests wait for the webhook, not for etcd"),
+    Lookalike("audit webhook stuck", _audit_stuck, why="requests wait for the webhook, not for etcd", audited=True),
 )

@@ -9,20 +9,23 @@ from typing import Final
 
 import msgspec
 
+from drills.stack import Fleet
+from drills.stack.kwok import renewing
 from drills.stall import cures as curing
 from drills.stall import observe, rows
 from drills.stall.crowd import plant
 from drills.stall.cures import Cured
 from drills.stall.faults import SICKNESSES, measure
-from drills.stall.ground import running
+from drills.stall.ground import Ground, running
 from drills.stall.lookalikes import LOOKALIKES
 from drills.stall.observe import Observed
-from drills.stall.rows import CURES_DECIDE, LOOKALIKES_DECIDE, Row, Rows, version
+from drills.stall.rows import CURES_DECIDE, LOOKALIKES_DECIDE, RENEWING, Row, Rows, version
 from drills.stall.watch import Watcher
 
 FAULTS_FILE, LOOKALIKES_FILE = Path("build/stall.jsonl"), Path("build/stall-lookalikes.jsonl")
 CURES_FILE: Final = Path("build/stall-cures.jsonl")
 GROUNDS: Final = ("local", "all")
+RENEWING_MORE_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,18 +74,38 @@ def faults(options: Options) -> list[Row]:
         return [row for row in alike if row.fault in options.names]
 
     for endpoints in options.grounds:
-        left = options.left(row.fault for row in made(endpoints))
-        if not left or options.over:
-            continue
-        with running(local=endpoints == "local") as ground:
-            if options.nodes:
-                ground.stack.kwok(ground.control, nodes=options.nodes, fit=True, say=say)
-            watcher = Watcher(ground)
-            for name in options.turns(left, f"endpoints {endpoints}, {options.nodes:,} nodes"):
-                row = measure(ground, watcher, known[name])
-                kept.add(msgspec.structs.replace(row, code=kept.code, endpoints=endpoints, nodes=options.nodes))
-                say(f"  {rows.told(row)}")
+        while (left := options.left(row.fault for row in made(endpoints))) and not options.over:
+            with running(local=endpoints == "local") as ground:
+                fleet = _fleet(ground, options.nodes)
+                watcher = Watcher(ground)
+                for name in options.turns(left, f"endpoints {endpoints}, {options.nodes:,} nodes"):
+                    share = _renewing(ground, fleet)
+                    row = msgspec.structs.replace(
+                        measure(ground, watcher, known[name]),
+                        code=kept.code,
+                        endpoints=endpoints,
+                        nodes=options.nodes,
+                        renewing=share,
+                    )
+                    kept.add(row)
+                    say(f"  {rows.told(row)}")
+                    if row.well is None:  # what it left behind is not the next one's: that gets a new ground
+                        break
     return [row for endpoints in options.grounds for row in made(endpoints)]
+
+
+def _fleet(ground: Ground, nodes: int) -> Fleet | None:
+    return ground.stack.kwok(ground.control, nodes=nodes, fit=True, say=say) if nodes else None
+
+
+def _renewing(ground: Ground, fleet: Fleet | None) -> float:
+    """The share of the nodes that renew their Leases, once it is enough: a fault holds most of them up for a while."""
+    if fleet is None:
+        return 1.0
+    ends = time.monotonic() + 2 * fleet.renewed_every + RENEWING_MORE_SECONDS
+    while (share := renewing(ground.control, fleet)) < RENEWING and time.monotonic() < ends:
+        time.sleep(1.0)
+    return share
 
 
 def lookalikes(options: Options) -> list[Observed]:
@@ -91,19 +114,22 @@ def lookalikes(options: Options) -> list[Observed]:
     known = {each.name: each for each in LOOKALIKES}
 
     def made(endpoints: str) -> list[Observed]:
-        return [row for row in kept.read() if row.endpoints == endpoints and row.name in options.names]
+        alike = (row for row in kept.read() if row.endpoints == endpoints and row.lasted >= options.seconds)
+        return [row for row in alike if row.name in options.names]
 
     for endpoints in options.grounds:
-        left = options.left(row.name for row in made(endpoints))
-        if not left or options.over:
-            continue
-        with running(local=endpoints == "local", audited=True) as ground:
-            plant(ground)
-            watcher = Watcher(ground)
-            for name in options.turns(left, f"endpoints {endpoints}"):
-                row = observe.observe(ground, watcher, known[name], options.seconds)
-                kept.add(msgspec.structs.replace(row, code=kept.code, endpoints=endpoints))
-                say(f"  {observe.told(row)}")
+        while (left := options.left(row.name for row in made(endpoints))) and not options.over:
+            audited = known[left[0]].audited
+            with running(local=endpoints == "local", audited=audited) as ground:
+                plant(ground)
+                watcher = Watcher(ground)
+                here = [name for name in left if known[name].audited == audited]
+                for name in options.turns(here, f"endpoints {endpoints}"):
+                    row = observe.observe(ground, watcher, known[name], options.seconds)
+                    kept.add(msgspec.structs.replace(row, code=kept.code, endpoints=endpoints))
+                    say(f"  {observe.told(row)}")
+                    if row.well_again is None:
+                        break
     return [row for endpoints in options.grounds for row in made(endpoints)]
 
 

@@ -12,13 +12,16 @@ import msgspec
 from drills.stack.families import cpu_seconds
 from drills.stall.crowd import repeatedly
 from drills.stall.ground import Ground
-from drills.stall.lookalikes import LOOKALIKES, NOBODY, Lookalike, Names
+from drills.stall.lookalikes import LOOKALIKES, NOBODY, Lookalike, Names, NotMade
 from drills.stall.watch import EVERY_SECONDS, Verdicts, Watcher
 from kube_ballast.analysis.stall import Verdict
 
 WELL_AGAIN_SECONDS: Final = 90.0
 NOTHING: Final = "nothing"
 """Told, where there is no valid evidence."""
+NOTHING_SHARE: Final = 2 / 3
+"""More of the time nothing may be told: who says nothing says no false name. A stopped exporter is for about half."""
+WHOSE: Final = ("the first", "the other")
 
 
 class Observed(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -31,16 +34,34 @@ class Observed(msgspec.Struct, frozen=True, omit_defaults=True):
     false: tuple[str, ...]
     well_again: float | None
     """Seconds from its end until both were `ok`; None is not within `WELL_AGAIN_SECONDS`."""
-    busy: float
-    """Processors that the first apiserver used, on average."""
+    busy: float | None
+    """Processors that the first apiserver used, on average; None where it was restarted."""
     code: str = ""
     endpoints: str = ""
+    least: float = 0.0
+    """Processors that it had to use."""
+    not_made: str = ""
+    """Why it was none, in words."""
 
     @property
     def misses(self) -> tuple[str, ...]:
         """What does not hold, in words."""
-        never = () if self.well_again is not None else (f"not well again {WELL_AGAIN_SECONDS:g} s after its end",)
-        return (*(f"false: {each}" for each in self.false), *never)
+        silent = [
+            f"nothing told of {whose} apiserver for {told[NOTHING]:.0f} s"
+            for whose, told in zip(WHOSE, (self.first, self.other), strict=True)
+            if told.get(NOTHING, 0.0) > NOTHING_SHARE * self.lasted
+        ]
+        others = (
+            (f"not well again {WELL_AGAIN_SECONDS:g} s after its end", self.well_again is not None),
+            (f"{self.used}, not {self.least:g}", (self.busy or 0.0) >= self.least),
+            (f"not made: {self.not_made}", not self.not_made),
+        )
+        return (*(f"false: {each}" for each in self.false), *silent, *(word for word, holds in others if not holds))
+
+    @property
+    def used(self) -> str:
+        """By the first apiserver, in words."""
+        return "restarted" if self.busy is None else f"{self.busy:.1f} processors"
 
 
 class Tally:
@@ -56,14 +77,15 @@ class Tally:
         for number, verdict in enumerate(verdicts):
             self.seconds[number][verdict or NOTHING] += lasted  # type: ignore[assignment]
             if verdict is not None and verdict not in self._allowed[number]:
-                whose = ("the first", "the other")[number]
-                self.false.setdefault(f"{verdict} of {whose} apiserver", why)
+                self.false.setdefault(f"{verdict} of {WHOSE[number]} apiserver", why)
 
 
 def observe(ground: Ground, watcher: Watcher, lookalike: Lookalike, seconds: float) -> Observed:
     """Make it for so long; what is told from its end until all is well again counts too."""
     watcher.until_well()
-    tally, pid, spent = Tally(lookalike.allowed(ground)), ground.control.apiservers[0].process.pid, 0.0
+    tally, pid = Tally(lookalike.allowed(ground)), ground.control.apiservers[0].process.pid
+    busy: float | None = None
+    not_made = ""
     used, began = cpu_seconds(pid), time.monotonic()
     looked = began
     told: Verdicts = (None, None)
@@ -76,10 +98,13 @@ def observe(ground: Ground, watcher: Watcher, lookalike: Lookalike, seconds: flo
         stop.wait(EVERY_SECONDS)
 
     with repeatedly(look):
-        with contextmanager(lookalike.during)(ground):
-            time.sleep(seconds)
-            with suppress(FileNotFoundError):  # it was restarted
-                spent = cpu_seconds(pid) - used
+        try:
+            with contextmanager(lookalike.during)(ground):
+                time.sleep(seconds)
+                with suppress(FileNotFoundError):  # it was restarted
+                    busy = (cpu_seconds(pid) - used) / seconds
+        except NotMade as why:
+            not_made = str(why)
         ended = time.monotonic()
         while told != (Verdict.OK, Verdict.OK) and time.monotonic() < ended + WELL_AGAIN_SECONDS:
             time.sleep(EVERY_SECONDS)
@@ -91,7 +116,9 @@ def observe(ground: Ground, watcher: Watcher, lookalike: Lookalike, seconds: flo
         other=_rounded(tally.seconds[1]),
         false=tuple(f"{name}: {why}" for name, why in sorted(tally.false.items())),
         well_again=time.monotonic() - ended if well else None,
-        busy=spent / seconds,
+        busy=busy,
+        least=lookalike.least,
+        not_made=not_made,
     )
 
 
@@ -102,12 +129,13 @@ def _rounded(seconds: Counter[str]) -> dict[str, float]:
 def told(row: Observed) -> str:
     """One look-alike, as it went."""
     holds = "; ".join(row.misses) or "holds"
-    return f"{row.name}: {_words(row.first)} (the other: {_words(row.other)}); {row.busy:.1f} processors: {holds}"
+    return f"{row.name}: {_words(row.first)} (the other: {_words(row.other)}); {row.used}: {holds}"
 
 
 def table(rows: Iterable[Observed]) -> str:
     """All of them in Markdown, with what may be said and why."""
-    heads = ("endpoints", "made", "seconds", "may be said", "because", "told of the first; of the other", "false")
+    told_of = "told of the first; of the other"
+    heads = ("endpoints", "made", "seconds", "may be said", "because", told_of, "false", "the first used")
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     known = {each.name: each for each in LOOKALIKES}
     for row in rows:
@@ -115,10 +143,8 @@ def table(rows: Iterable[Observed]) -> str:
         shared = each.shared if row.endpoints == "all" else NOBODY
         may = ", ".join(f"`{name}`" for name in sorted(each.first | each.other | shared)) or "nothing else"
         said = f"{_words(row.first)}; {_words(row.other)}"
-        why = each.why
-        lines.append(
-            f"| {row.endpoints} | {row.name} | {row.lasted:.0f} | {may} | {why} | {said} | {len(row.false) or 'none'} |"
-        )
+        made = f"| {row.endpoints} | {row.name} | {row.lasted:.0f} | {may} | {each.why} "
+        lines.append(f"{made}| {said} | {len(row.false) or 'none'} | {row.used} |")
     return "\n".join(lines)
 
 

@@ -54,7 +54,7 @@ class Canary:
         self._heard: dict[tuple[str, str], int] = {}
         """What was heard last: news may come before the answer to the write."""
         self._listening: dict[str, float] = {}
-        """From when on news is awaited of whoever listens: the first that comes, or some time after the watch's begin."""
+        """From when on news is awaited of whoever listens: the first that comes, or some time after it began."""
 
     def join(self, name: str, client: Kubernetes) -> None:
         """This apiserver has a Lease from now on."""
