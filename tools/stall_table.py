@@ -24,7 +24,8 @@ WAS_LATE = Member(Measured(Answer.OK, 0, 1), OK)
 DEFRAGMENTS = Member(OK, OK, defragments=True)
 ALONE = Member(HANGS, HANGS, defragments=True)
 MEMBERS = {"a": WELL, "b": WELL, "c": WELL}
-HEALTHY = Evidence(OK, OK, OK, OK, {"pods": OK, "configmaps": OK, "leases": OK}, MEMBERS, others_write=True)
+READS = {"pods": OK, "configmaps": OK, "leases": OK}
+HEALTHY = Evidence(OK, OK, OK, OK, READS, MEMBERS, others_write=True, in_between=True)
 MUTE = replace(HEALTHY, readiness=FAILS, canary=HANGS, delivery=HANGS, reads=dict.fromkeys(HEALTHY.reads, HANGS))
 ALL_FAIL, ALL_DENIED = dict.fromkeys(HEALTHY.reads, FAILS), dict.fromkeys(HEALTHY.reads, DENIED)
 ONE = {**HEALTHY.reads, "configmaps": HANGS}
@@ -37,12 +38,13 @@ ROWS: tuple[tuple[str, Evidence], ...] = (
     ("a ping hangs", replace(HEALTHY, ping=HANGS)),
     ("a ping is turned away with 429", replace(HEALTHY, ping=REJECTED)),
     ("our credentials are not accepted", replace(HEALTHY, ping=DENIED)),
+    ("the same, and it refused connections a moment ago", replace(HEALTHY, ping=HANGS, starting=True)),
     ("a connection is taken, TLS hangs", replace(HEALTHY, ping=replace(HANGS, said="connect to: TLS handshake hangs"))),
     ("it began to answer just now, reads and writes hang", replace(MUTE, starting=True)),
     ("reads and writes hang, every member answers", MUTE),
-    ("the same, and nobody is seen to answer between two failures", replace(MUTE, in_between=False)),
-    ("reads and writes hang, and it answers a ping late", replace(MUTE, ping=LATE)),
-    ("the same, but a ping was late only just before", replace(MUTE, ping=Measured(Answer.OK, 0, 1))),
+    ("the same, and ping and members are not seen to answer meanwhile", replace(MUTE, in_between=False)),
+    ("reads and writes hang, and it answers pings late", replace(MUTE, ping=LATE)),
+    ("the same, but only one was late, just before", replace(MUTE, ping=Measured(Answer.OK, 0, 1))),
     ("reads and writes hang, a member it uses was late just before", replace(MUTE, members={"a": WAS_LATE})),
     (
         "the same for longer",

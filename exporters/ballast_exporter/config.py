@@ -213,6 +213,22 @@ class Config(Model):
             raise ValueError("grpc_stall has nobody to ask: say under `apiservers` where they are")
         return value
 
+    @field_validator("collectors")
+    @classmethod
+    def _members_are_known(cls, value: CollectorsConfig, known: ValidationInfo) -> CollectorsConfig:
+        first: EtcdConfig | None = next(iter(known.data.get("etcd", ())), None)
+        members = {urlsplit(each.endpoint).netloc for each in first.members} if first else set()
+        for apiserver, endpoints in value.grpc_stall.uses.items():
+            strange = [each for each in endpoints if urlsplit(each).netloc not in members]
+            if first and (strange or not endpoints):
+                words = (
+                    f"{', '.join(strange)} is none of the first etcd's `members`" if strange else "no member is listed"
+                )
+                raise ValueError(
+                    f"grpc_stall: uses: {apiserver}: {words}: nobody could tell its etcd from its way there"
+                )
+        return value
+
     def apiserver_requests(self) -> ApiserverRequestsConfig:
         """The collector's settings; not enabled while no apiservers are configured."""
         settings = self.collectors.apiserver_requests

@@ -15,6 +15,8 @@ from kube_ballast.clients.kubernetes import TooManyRequests
 
 AGAIN_SECONDS: Final = 0.3
 """Before what is not certain yet is tried again: failures in a row come within seconds."""
+HURRIED_SECONDS: Final = 0.1
+"""Between two times at least, also where many are in doubt at once."""
 Ask = Callable[[float], object]
 """Asks within so many seconds. Raises ClientError."""
 
@@ -32,8 +34,8 @@ class Pace:
 class Probe:
     """What is asked of whom. ``kind`` and ``target`` are what its requests are counted under.
 
-    It waits for ``first`` seconds at first. ``compare`` is called when it failed for the first time: it has others
-    asked at once, to tell whose fault that is.
+    It waits for ``first`` seconds at first. ``compare`` has others asked at once, to tell whose fault a failure is:
+    it is called after the first one, and while what is not certain yet is tried again.
     """
 
     subject: str
@@ -66,23 +68,33 @@ class Asker:
             hurried.set()
 
     def _repeat(self, probe: Probe, hurried: Event, stop: threading.Event) -> None:
+        doubtful = False
         stop.wait(probe.first)
         while not stop.is_set():
             hurried.clear()
             began = time.monotonic()
-            answer, failures = self.once(probe)
+            answer, failures = self.once(probe, compare=doubtful)
             if failures == 1 and answer in STUCK:
                 probe.compare()
-            # Only what is not certain yet is asked again at once: a server that is down is not to be hammered.
-            enough = FAILURES_IN_DOUBT if answer in (*STUCK, Answer.SLOW) else FAILURES
-            again = failures is None or 0 < failures < enough
-            hurried.wait(AGAIN_SECONDS if again else max(AGAIN_SECONDS, began + probe.pace.every - time.monotonic()))
+            # Only what is not certain yet is asked again soon: a server that is down is not to be hammered.
+            late = answer in (*STUCK, Answer.SLOW)
+            again = failures is None or 0 < failures < (FAILURES_IN_DOUBT if late else FAILURES)
+            doubtful = again and answer in STUCK
+            # As if each took all of its time: what fails at once may do so four times in a moment.
+            period = (probe.pace.deadline + AGAIN_SECONDS if late else 0.0) if again else probe.pace.every
+            hurried.wait(max(AGAIN_SECONDS, began + period - time.monotonic()))
+            stop.wait(max(0.0, began + HURRIED_SECONDS - time.monotonic()))
 
-    def once(self, probe: Probe) -> tuple[Answer, int | None]:
-        """How it was answered, and how often in a row it has failed so; None where we stood still meanwhile."""
+    def once(self, probe: Probe, *, compare: bool = False) -> tuple[Answer, int | None]:
+        """How it was answered, and how often in a row it has failed so; None where we stood still meanwhile.
+
+        With ``compare`` others are asked while it is under way.
+        """
         self._requests.count(probe.kind, probe.target)
         began, slow = time.monotonic(), probe.pace.slow
         answer, said = Answer.OK, ""
+        if compare:
+            probe.compare()
         try:
             probe.ask(probe.pace.deadline)
             if slow is not None and time.monotonic() - began > slow:

@@ -16,7 +16,7 @@ DELIVERY: Final = "delivery"
 NAMESPACE: Final = "kube-ballast"
 DELIVERED_WITHIN_SECONDS: Final = 2.5
 OPENING_SECONDS: Final = 10.0
-"""Of an apiserver that fills its caches, a watch is open before there is any news on it."""
+"""Where a watch broke, the apiserver may have been started since: it opens watches before there is any news on them."""
 _PAUSE_SECONDS: Final = 2.0
 """At most, before a watch is opened again: without it an apiserver that is back is not known to be well."""
 _NAMESPACES: Final = "/api/v1/namespaces"
@@ -54,7 +54,7 @@ class Canary:
         self._heard: dict[tuple[str, str], int] = {}
         """What was heard last: news may come before the answer to the write."""
         self._listening: dict[str, float] = {}
-        """From when on news is awaited of whoever listens: the first that comes, or some time after it began."""
+        """From when on news is awaited of whoever listens."""
 
     def join(self, name: str, client: Kubernetes) -> None:
         """This apiserver has a Lease from now on."""
@@ -87,11 +87,14 @@ class Canary:
             client = self._apiservers.get(at)
         if client is None:
             return
+        broke = False
         for news in follow(client, Collection(LEASES, _Lease), stop=stop, longest_pause=_PAUSE_SECONDS):
             if isinstance(news, Broken):
+                broke = True
                 self._deaf(at)
                 continue
-            awaited = self._clock() + (0.0 if isinstance(news, Changed) else OPENING_SECONDS)
+            broke = broke and not isinstance(news, Changed)
+            awaited = self._clock() + (OPENING_SECONDS if broke else 0.0)
             with self._lock:
                 if not stop.is_set():
                     self._listening[at] = min(awaited, self._listening.get(at, awaited))

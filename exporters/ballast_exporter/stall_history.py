@@ -17,7 +17,9 @@ STOOD_SECONDS: Final = 1.0
 """Without a sign of life of our own for so long, what failed meanwhile may be our own doing."""
 FORGET_SECONDS: Final = 5.0
 """After that the world may be another."""
-_REMEMBERED: Final = 8
+LATE_BEFORE_SECONDS: Final = 1.5
+"""Who was late no longer than that before something failed may be why."""
+_REMEMBERED: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,15 @@ class Told:
     answers: Mapping[Answer, int]
     succeeded_at: float | None
     last: Measured | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Failures in a row: when the first and the last of them began, and when the last one ended."""
+
+    first: float
+    last: float
+    ended: float
 
 
 @dataclass(slots=True)
@@ -69,6 +80,7 @@ class History:
         self._wall = wall
         self._lock = threading.Lock()
         self._kept: dict[tuple[str, str], _Kept] = {}
+        self._refused: dict[str, float] = {}
         self._alive = clock()
         self._stood_until = float("-inf")
         self._stood = 0.0
@@ -93,11 +105,13 @@ class History:
                 kept.succeeded_at = self._wall()
                 kept.well.append((began, now))
             elif answer is Answer.REFUSED:  # whoever listens there next is another, whatever was asked
+                self._refused[subject] = now
                 for (other, _), each in self._kept.items():
                     each.lost = FAILURES if other == subject else each.lost
             elif answer is not Answer.SLOW:
                 kept.lost += 1
-            if answer is Answer.OK or not (kept.measured and alike(kept.measured.answer, answer)):
+            old = now - kept.ended > VALID_SECONDS
+            if answer is Answer.OK or old or not (kept.measured and alike(kept.measured.answer, answer)):
                 kept.row.clear()  # failures of different kinds confirm nothing of each other
                 kept.row_began, before = began, 0
             else:
@@ -107,7 +121,7 @@ class History:
                 kept.row.append(began)
             if failures >= FAILURES and answer in DEAD:
                 kept.gone = kept.row_began, now
-            if answer in (*STUCK, Answer.SLOW):
+            if answer in (*DEAD, Answer.SLOW):
                 kept.failed.append((began, now))
             kept.began, kept.ended, kept.measured = began, now, Measured(answer, failures, said=said)
             kept.seconds = now - began if seconds is None else seconds
@@ -123,8 +137,8 @@ class History:
     ) -> Measured | None:
         """What the probe says now.
 
-        A success is none when it began before ``since``, since when something fails. A failure is none when it began
-        before ``up``, since when the server answers at all.
+        A success is none when it began before ``since``, since when something fails, and what was late long before that
+        was not late. A failure is none when it began before ``up``, since when the server answers at all.
         """
         with self._lock:
             now = self._tick()
@@ -139,7 +153,8 @@ class History:
                 failures = sum(began >= up for began in kept.row)
                 if not failures:
                     return None
-            lately = sum(now - at <= LATELY_SECONDS and (up is None or began >= up) for began, at in kept.failed)
+            oldest = max(now - LATELY_SECONDS, float("-inf") if since is None else since - LATE_BEFORE_SECONDS)
+            lately = sum(at >= oldest and (up is None or began >= up) for began, at in kept.failed)
             return replace(measured, failures=failures, lately=lately)
 
     def up_since(self, subject: str, probe: str) -> float | None:
@@ -148,10 +163,15 @@ class History:
             kept = self._kept.get((subject, probe))
             return kept.up_since if kept is not None else None
 
-    def failing(self, subject: str, probe: str, up: float | None = None) -> tuple[float, float] | None:
-        """When the first and the last of its failures in a row began, that are timeouts or errors.
+    def refused_at(self, subject: str) -> float | None:
+        """When a connection to it was refused last; None for never."""
+        with self._lock:
+            return self._refused.get(subject)
 
-        Those that began before ``up`` do not count. None while there are fewer than two.
+    def failing(self, subject: str, probe: str, up: float | None = None) -> "Row | None":
+        """Its failures in a row that are timeouts or errors; None while there are fewer than two.
+
+        Those that began before ``up`` do not count.
         """
         with self._lock:
             kept = self._kept.get((subject, probe))
@@ -160,13 +180,14 @@ class History:
             row = [began for began in kept.row if up is None or began >= up]
             if len(row) < FAILURES:
                 return None
-            return (row[0] if up is not None and kept.row_began < up else kept.row_began), row[-1]
+            first = row[0] if up is not None and kept.row_began < up else kept.row_began
+            return Row(first, row[-1], kept.ended)
 
-    def well_between(self, subject: str, probe: str, first: float, last: float) -> bool:
-        """Whether it was answered well by ``last``, when asked no sooner than ``first``."""
+    def well_between(self, subject: str, probe: str, begin: float, end: float) -> bool:
+        """Whether it was asked no sooner than ``begin`` and answered well by ``end``."""
         with self._lock:
             kept = self._kept.get((subject, probe))
-            return kept is not None and any(began >= first and ended <= last for began, ended in kept.well)
+            return kept is not None and any(began >= begin and ended <= end for began, ended in kept.well)
 
     def back(self, subject: str, probe: str) -> bool:
         """Whether it failed for certain, and so lately that those who lost it may not have dialled it again."""
@@ -196,6 +217,7 @@ class History:
     def forget(self, subject: str) -> None:
         """Nobody asks it any more."""
         with self._lock:
+            self._refused.pop(subject, None)
             for key in [key for key in self._kept if key[0] == subject]:
                 del self._kept[key]
 

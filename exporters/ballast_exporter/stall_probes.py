@@ -14,9 +14,9 @@ from typing import Final
 from ballast_exporter.apiservers import Apiservers, Listed
 from ballast_exporter.contract import RequestCounter
 from ballast_exporter.stall_apiserver import CANARY, PING, PROBES, READINESS, READS, STORAGE, Asked, Server
-from ballast_exporter.stall_asking import Asker
+from ballast_exporter.stall_asking import AGAIN_SECONDS, Asker
 from ballast_exporter.stall_canary import DELIVERY, Canary
-from ballast_exporter.stall_history import History
+from ballast_exporter.stall_history import History, Row
 from ballast_exporter.stall_members import LINEARIZABLE, Members, address
 from ballast_exporter.stall_pages import EVERY_SECONDS, Pages
 from ballast_exporter.stall_report import ApiserverReport, Report
@@ -169,8 +169,10 @@ class Probes:
             if probe != PING and (row := history.failing(name, probe, up)) is not None
         }
         # What was well before something failed tells nothing of why it fails.
-        since = min((first for first, _ in failing.values()), default=None)
-        through = [history.measured(name, probe, since) for probe in (CANARY, *READS)]
+        storage = [row for probe in STORAGE if (row := failing.get(probe)) is not None]
+        since = min((row.first for row in storage or failing.values()), default=None)
+        last = min((row.last for row in storage), default=since)
+        through = [history.measured(name, probe, last) for probe in (CANARY, *READS)]
         return Evidence(
             ping=history.measured(name, PING, since),
             readiness=history.measured(name, READINESS, up=up),
@@ -180,15 +182,24 @@ class Probes:
             members=self._members.seen(self._used(server), since),
             others_write=self._others_reach_etcd(name, since),
             answered=any(each.well for each in through if each is not None),
-            starting=up is not None and time.monotonic() - up < STARTING_SECONDS,
+            starting=self._starting(name, up),
             writes=self._canary is not None,
-            in_between=any(self._well_between(server, *failing[probe]) for probe in STORAGE if probe in failing),
+            in_between=any(self._well_meanwhile(server, row) for row in storage),
         )
 
-    def _well_between(self, server: Server, first: float, last: float) -> bool:
-        """Whether a ping and a read of each member that it uses were answered well between the two."""
+    def _starting(self, name: str, up: float | None) -> bool:
+        """Whether it answers only since a moment ago, or refused connections a moment ago."""
+        changed = [at for at in (up, self._history.refused_at(name)) if at is not None]
+        return bool(changed) and time.monotonic() - max(changed) < STARTING_SECONDS
+
+    def _well_meanwhile(self, server: Server, row: Row) -> bool:
+        """Whether a ping, and a read of each member that it uses, were answered well before the last of these failures.
+
+        And during it, where it took its time: what stands still twice in a row looks like one that is stuck.
+        """
         asked = ((server.name, PING), *((member, LINEARIZABLE) for member in self._used(server)))
-        return all(self._history.well_between(subject, probe, first, last) for subject, probe in asked)
+        spans = [(row.first, row.last), *([(row.last, row.ended)] if row.ended - row.last > AGAIN_SECONDS else [])]
+        return all(self._history.well_between(*each, *span) for each in asked for span in spans)
 
     def _others_reach_etcd(self, name: str, since: float | None) -> bool | None:
         probes = tuple(READS) if self._canary is None else (CANARY,)

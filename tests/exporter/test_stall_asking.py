@@ -46,10 +46,17 @@ class Waits(threading.Event):
 
 @dataclass
 class Seen:
-    """``again`` is whether the next was asked at once, after each; ``compared`` is how often others were asked too."""
+    """For how long it waits after each; ``compared`` is how often others were asked too."""
 
-    again: list[bool] = field(default_factory=list)
+    waits: list[float] = field(default_factory=list)
     compared: int = 0
+
+    @property
+    def again(self) -> list[bool]:
+        """Whether it was asked again soon, after each."""
+        soon = SELDOM.deadline + AGAIN_SECONDS
+        assert all(each <= soon or each > SELDOM.every - 60 for each in self.waits)
+        return [each <= soon for each in self.waits]
 
 
 def seen(monkeypatch: pytest.MonkeyPatch, *errors: ClientError | None) -> Seen:
@@ -70,8 +77,7 @@ def seen(monkeypatch: pytest.MonkeyPatch, *errors: ClientError | None) -> Seen:
     Asker(History(lambda: 0.0, lambda: 0.0), requests).start(probe, stop)
     eventually(stop.is_set)
     assert requests.totals() == {("etcd", "a"): len(errors)}
-    found.again = [seconds == AGAIN_SECONDS for seconds in waits.seconds]
-    assert all(again or seconds > SELDOM.every - 60 for again, seconds in zip(found.again, waits.seconds, strict=True))
+    found.waits = waits.seconds
     return found
 
 
@@ -94,8 +100,20 @@ def test_each_first_failure_is_confirmed(monkeypatch: pytest.MonkeyPatch) -> Non
     assert seen(monkeypatch, REFUSED, HANGS).again == [True, True], "they confirm nothing of each other"
 
 
-def test_others_are_asked_at_once_when_something_fails_for_the_first_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert seen(monkeypatch, HANGS, HANGS, None, HANGS, REFUSED).compared == 2
+def test_who_refuses_is_asked_again_sooner_than_who_fails_as_if_that_had_taken_all_its_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else one that fails at once would have failed four times in a second."""
+    refused, failed = seen(monkeypatch, REFUSED).waits[0], seen(monkeypatch, BadResponse("a", "500")).waits[0]
+    assert refused == AGAIN_SECONDS
+    assert SELDOM.deadline < failed <= SELDOM.deadline + AGAIN_SECONDS
+
+
+def test_others_are_asked_after_the_first_failure_and_while_it_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert seen(monkeypatch, HANGS).compared == 1
+    assert seen(monkeypatch, HANGS, None, None).compared == 2
+    assert seen(monkeypatch, *[HANGS] * 6).compared == 4
+    assert seen(monkeypatch, REFUSED, REFUSED, None).compared == 0
 
 
 def test_one_that_waits_for_its_turn_can_be_asked_now() -> None:

@@ -114,8 +114,10 @@ OTHER, OTHER_LEASE = "10.0.0.3:6443", "canary-10.0.0.3-6443"
 class Listener:
     """An apiserver whose watch tells what it is given to tell, and a canary that listens there and writes elsewhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, breaks: bool = False) -> None:
+        """With ``breaks`` the first watch ends within its first line."""
         self.now = 100.0
+        self.breaks = breaks
         self.history = History(lambda: self.now, lambda: 0.0)
         self.canary = Canary(self.history, lambda: self.now)
         self.store = Store()
@@ -124,7 +126,7 @@ class Listener:
         self.watching = threading.Event()
 
     @contextmanager
-    def listening(self, seconds: float = OPENING_SECONDS) -> Iterator[None]:
+    def listening(self, seconds: float = 0.0) -> Iterator[None]:
         """For so long when it begins."""
         stop = threading.Event()
         with RawServer(self.answer) as server:
@@ -149,6 +151,10 @@ class Listener:
             line.sendall(http("200 OK", b'{"metadata":{"resourceVersion":"5"},"items":[]}'))
             return
         line.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        if self.breaks:
+            self.breaks = False
+            line.sendall(b'{"type":')
+            return
         self.watching.set()
         while (news := self.news.get()) is not None:
             event = {"type": "MODIFIED", "object": {"metadata": {"name": news[0], "resourceVersion": str(news[1])}}}
@@ -203,9 +209,9 @@ def test_each_write_is_overdue_in_its_own_time() -> None:
         assert listener.told() == {Answer.TIMEOUT: 2}
 
 
-def test_no_news_is_awaited_of_a_watch_that_was_only_just_opened_and_has_told_nothing() -> None:
-    """As of an apiserver that fills its caches."""
-    listener = Listener()
+def test_no_news_is_awaited_for_a_while_of_a_watch_that_broke_and_has_told_nothing_since() -> None:
+    """As of an apiserver that was started again and fills its caches."""
+    listener = Listener(breaks=True)
     with listener.listening(OPENING_SECONDS - 0.25):
         listener.canary.write(NAME, 5.0)
         listener.passes(DELIVERED_WITHIN_SECONDS + 0.25)
@@ -217,8 +223,17 @@ def test_no_news_is_awaited_of_a_watch_that_was_only_just_opened_and_has_told_no
         assert listener.told() == {Answer.TIMEOUT: 1}
 
 
-def test_once_it_tells_something_more_is_awaited() -> None:
+def test_one_that_has_just_been_opened_for_the_first_time_is_expected_to_tell() -> None:
     listener = Listener()
+    with listener.listening(0.0):
+        listener.canary.write(NAME, 5.0)
+        listener.passes(DELIVERED_WITHIN_SECONDS + 0.25)
+        listener.canary.overdue()
+        assert listener.told() == {Answer.TIMEOUT: 1}
+
+
+def test_once_it_tells_something_more_is_awaited() -> None:
+    listener = Listener(breaks=True)
     with listener.listening(0.0):
         listener.tell(7, OTHER_LEASE)
         eventually(lambda: listener.canary._heard)

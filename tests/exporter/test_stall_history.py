@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from ballast_exporter.stall_history import FORGET_SECONDS, STOOD_SECONDS, VALID_SECONDS, History
+from ballast_exporter.stall_history import FORGET_SECONDS, STOOD_SECONDS, VALID_SECONDS, History, Row
 from kube_ballast.analysis.stall import Answer, Measured
 
 WALL: Final = 1_700_000_000.0
@@ -46,17 +46,18 @@ def test_failures_of_different_kinds_confirm_nothing_of_each_other() -> None:
     time = Time()
     for answer in (Answer.REFUSED, Answer.REFUSED, Answer.TIMEOUT):
         time.answer(answer)
-    assert time.pods() == Measured(Answer.TIMEOUT, 1, 1)
+    assert time.pods() == Measured(Answer.TIMEOUT, 1, 3)
     time.answer(Answer.ERROR)
-    assert time.pods() == Measured(Answer.ERROR, 2, 2)
+    assert time.pods() == Measured(Answer.ERROR, 2, 4)
 
 
 def test_a_member_is_back_for_about_as_long_as_it_was_gone() -> None:
     time = Time()
     time.answer(Answer.REFUSED, took=0.0)
     assert not time.history.back("a", "pods")
-    time.lives(40.0)
-    time.answer(Answer.REFUSED, took=0.0)
+    for _ in range(4):
+        time.lives(10.0)
+        time.answer(Answer.REFUSED, took=0.0)
     time.answer(Answer.OK, took=0.0)
     time.lives(40.0)
     assert time.history.back("a", "pods")
@@ -70,7 +71,7 @@ def test_what_was_well_before_a_failure_began_is_no_evidence_of_its_cause() -> N
     time.answer(Answer.TIMEOUT)
     assert time.history.failing("a", "pods") is None, "once is no failure yet"
     time.answer(Answer.TIMEOUT)
-    assert time.history.failing("a", "pods") == (100.5, 101.0)
+    assert time.history.failing("a", "pods") == Row(100.5, 101.0, 101.5)
     assert time.history.measured("a", "linearizable", 100.5) is None
     time.answer(Answer.OK, probe="linearizable")
     assert time.history.measured("a", "linearizable", 100.5)
@@ -82,10 +83,10 @@ def test_who_answers_well_between_two_failures_does_not_stand_still() -> None:
     time.answer(Answer.OK, probe="ping", took=0.25)
     time.answer(Answer.SLOW, probe="linearizable", took=0.25)
     time.answer(Answer.TIMEOUT, took=1.0)
-    row = time.history.failing("a", "pods")
-    assert row == (100.0, 101.5)
-    assert time.history.well_between("a", "ping", *row)
-    assert not time.history.well_between("a", "linearizable", *row), "late is not well"
+    assert time.history.failing("a", "pods") == Row(100.0, 101.5, 102.5)
+    assert time.history.well_between("a", "ping", 100.0, 101.5)
+    assert not time.history.well_between("a", "ping", 101.5, 102.5)
+    assert not time.history.well_between("a", "linearizable", 100.0, 101.5), "late is not well"
 
 
 def test_who_answers_only_after_the_last_failure_had_begun_may_have_stood_still() -> None:
@@ -100,9 +101,8 @@ def test_who_answers_only_after_the_last_failure_had_begun_may_have_stood_still(
     time.answer(Answer.OK, probe="ping", took=0.0)
     time.lives(0.25)
     time.history.add("a", "pods", began, Answer.TIMEOUT)
-    row = time.history.failing("a", "pods")
-    assert row == (100.25, 101.5)
-    assert not time.history.well_between("a", "ping", *row)
+    assert time.history.failing("a", "pods") == Row(100.25, 101.5, 102.5)
+    assert not time.history.well_between("a", "ping", 100.25, 101.5)
 
 
 def test_a_late_answer_of_the_last_seconds_counts_also_when_it_is_well_again() -> None:
@@ -197,6 +197,29 @@ def test_one_ping_that_got_lost_is_no_restart_and_one_that_was_refused_is() -> N
         time.answer(answer, probe="ping")
         time.answer(Answer.OK, probe="ping")
         assert (time.history.up_since("a", "ping") is not None) is restarted
+
+
+def test_what_was_late_long_before_something_failed_does_not_explain_it() -> None:
+    time = Time()
+    time.answer(Answer.SLOW, probe="ping")
+    time.answer(Answer.OK, probe="ping")
+    late = time.history.measured("a", "ping", since=101.5)
+    assert late is None, "it began before"
+    time.lives(1.0)
+    time.answer(Answer.OK, probe="ping")
+    assert time.history.measured("a", "ping", since=102.0) == Measured(Answer.OK, 0, 1)
+    assert time.history.measured("a", "ping", since=102.0 + 0.25) is None
+    time.lives(1.0)
+    time.answer(Answer.OK, probe="ping")
+    assert time.history.measured("a", "ping", since=103.5) == Measured(Answer.OK)
+
+
+def test_a_failure_of_long_ago_is_not_confirmed_by_one_now() -> None:
+    time = Time()
+    time.answer(Answer.TIMEOUT)
+    time.lives(VALID_SECONDS + 1)
+    time.answer(Answer.TIMEOUT)
+    assert time.pods() == Measured(Answer.TIMEOUT, 1, 1)
 
 
 def test_any_probe_that_is_refused_shows_a_restart() -> None:

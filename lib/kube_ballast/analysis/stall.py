@@ -67,7 +67,8 @@ def alike(one: Answer, other: Answer) -> bool:
 class Measured:
     """The last answer of a probe, and how often in a row it was a failure of that kind (an `Answer.OK` has 0).
 
-    ``lately`` counts its timeouts, errors and late answers of the last seconds, also where successes came between.
+    ``lately`` counts its failures but 429 and the like, and late answers, of the last seconds, also where successes
+    came between.
     ``said`` is what the failure said of itself.
     """
 
@@ -83,6 +84,11 @@ class Measured:
     def is_(self, *answers: Answer) -> bool:
         """One of these, and not for the first time."""
         return self.answer in answers and self.failures >= FAILURES
+
+
+def was_late(probe: Measured) -> bool:
+    """Whether it is, or was in the last seconds, late or worse."""
+    return bool(probe.lately) or probe.answer is Answer.SLOW
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +136,16 @@ class Member:
     @property
     def late(self) -> bool:
         """Whether it was late or failed in the last seconds."""
-        return any(each is not None and each.lately for each in (self.linearizable, self.serializable))
+        return any(each is not None and was_late(each) for each in (self.linearizable, self.serializable))
+
+    @property
+    def wavers(self) -> bool:
+        """Whether it is neither well nor known to be bad; late once is not enough for that."""
+        asked = (self.linearizable, self.serializable)
+        return any(
+            each is None or not (each.well or (each.answer is Answer.SLOW and each.failures < FAILURES))
+            for each in asked
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +155,11 @@ class Evidence:
     ``reads`` are quorum reads through this apiserver by resource, Leases among them, into which ``canary`` writes.
     ``members`` is empty where etcd cannot be asked directly. ``others_write`` is whether a write through another
     apiserver works now, or a read where nothing is written; False where there is no other. ``answered`` is whether a
-    read or a write through this apiserver was answered since the first of those that fail. ``starting`` is whether it
-    began to answer only just now. ``writes`` is whether we write at all: without, canary and delivery are left out.
-    ``in_between`` is whether a ping and a linearizable read of each member that it uses were answered, and not late,
-    between two failures in a row of one of the probes that fail.
+    read or a write through this apiserver was answered that began when those that fail had done so once.
+    ``starting`` is whether it began to answer only just now, or refused connections. ``writes`` is whether we write at
+    all: without, canary and delivery are left out. ``in_between`` is whether a ping and a linearizable read of each
+    member that it uses were answered, and not late, between two failures in a row of one of the probes that fail, and
+    during the last.
     """
 
     ping: Measured | None
@@ -156,7 +172,7 @@ class Evidence:
     answered: bool = True
     starting: bool = False
     writes: bool = True
-    in_between: bool = True
+    in_between: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,12 +205,14 @@ def _front(evidence: Evidence) -> Judgement | None:
     if ping.is_(Answer.REFUSED):
         return Judgement(Verdict.DOWN, (f"nobody listens at its address ({times})",))
     if ping.is_(Answer.TIMEOUT):
-        return Judgement(Verdict.UNREACHABLE, (f"a ping has no answer ({times}){said}",))
+        words = f"a ping has no answer ({times}){said}"
+        if evidence.starting:
+            return _unknown(words, "but it refused connections a few seconds ago: it may be starting")
+        return Judgement(Verdict.UNREACHABLE, (words,))
     if ping.is_(Answer.REJECTED):
         return Judgement(Verdict.OVERLOADED, ("it turns even a ping away with 429",))
-    if ping.answer not in ANSWERED:
-        return _unknown(f"ping: {ping.answer} ({times}), which tells neither for nor against it{said}")
-    return None
+    words = f"ping: {ping.answer} ({times}), which tells neither for nor against it{said}"
+    return None if ping.answer in ANSWERED else _unknown(words)
 
 
 def _storage(evidence: Evidence) -> Judgement | None:
@@ -203,7 +221,7 @@ def _storage(evidence: Evidence) -> Judgement | None:
     if not resources:
         return _share(evidence)
     seen = f"ping is answered, etcd is not reached for {', '.join(resources)}"
-    if evidence.ping is not None and evidence.ping.answer is Answer.SLOW:
+    if evidence.ping is not None and evidence.ping.is_(Answer.SLOW):
         return _unknown(seen, "yet it answers even the ping late: it may be too busy for any of it")
     if missing := sorted(_missing(evidence)):
         return _unknown(seen, f"not measured: {', '.join(missing)}", *_without_etcd(evidence))
@@ -303,7 +321,7 @@ def _used(evidence: Evidence, seen: str) -> Judgement | None:
             # Its own check takes 2 s before it fails: who answers us sooner is not so slow.
             return _unknown(seen, f"asked directly, {', '.join(slow)} is slow, which does not explain all of it")
         return Judgement(Verdict.ETCD_SLOW, (seen, f"asked directly, {', '.join(slow)} is slow"), members=slow)
-    if wavering := sorted(name for name, each in used.items() if each.answers != {Answer.OK}):
+    if wavering := sorted(name for name, each in used.items() if each.wavers):
         return _unknown(seen, f"etcd members with a failure that is not confirmed: {', '.join(wavering)}")
     return None
 
@@ -355,13 +373,15 @@ def _elsewhere(evidence: Evidence, seen: str) -> Judgement | None:
             "side of etcd, such as an audit webhook",
         )
     used = {name: each for name, each in evidence.members.items() if each.used}
-    if used and all(each.back for each in used.values()):  # one that is not is asked meanwhile
+    if not used:
+        return _unknown(seen, "none of the members that it uses is known")
+    if all(each.back for each in used.values()):  # one that is not is asked meanwhile
         return _unknown(
             seen, f"{', '.join(sorted(used))} is only just back, and an apiserver takes its time to dial again"
         )
     if not evidence.in_between:
         return _unknown(
-            seen, "nobody is seen to answer well between two of these failures: all may have stood still for a moment"
+            seen, "ping and etcd are not seen to answer well meanwhile: all of it may have stood still for a moment"
         )
     return _late(evidence, seen)
 
@@ -369,7 +389,7 @@ def _elsewhere(evidence: Evidence, seen: str) -> Judgement | None:
 def _late(evidence: Evidence, seen: str) -> Judgement | None:
     """Who is well now and was not just before explains two failures, and no more."""
     late = sorted(name for name, each in evidence.members.items() if each.used and each.late)
-    if evidence.ping is not None and evidence.ping.lately:
+    if evidence.ping is not None and was_late(evidence.ping):
         late.append("its ping")
     if not late or any(probe.failures >= FAILURES_IN_DOUBT for probe in _failing(evidence).values()):
         return None
@@ -425,27 +445,42 @@ def _written(evidence: Evidence) -> Judgement:
 def _watches(evidence: Evidence, delivery: Measured) -> Judgement:
     """Its requests are answered; whether its watches get the news."""
     if delivery.is_(Answer.TIMEOUT):
-        return _undelivered(evidence)
+        return _undelivered(evidence, delivery)
     shaky = sorted(name for name, each in _through(evidence) if each is not None and not each.well)
     return Judgement(Verdict.OK, (f"failed once, or tell nothing: {', '.join(shaky)}",) if shaky else ())
 
 
-def _undelivered(evidence: Evidence) -> Judgement:
+def _undelivered(evidence: Evidence, delivery: Measured) -> Judgement:
     seen = "news that was written reaches its watches no more"
-    if evidence.canary is None or not evidence.canary.well:
-        return _unknown(seen, "and its own writes are not seen to work")
-    if not _all_measured(evidence):
-        return _unknown(seen, "and not every etcd member is measured")
+    if doubt := _unwritten(evidence):
+        return _unknown(seen, doubt)
     # A watch stays with one member, and requests go to the others as well.
     if others := _used(evidence, seen):
         return others
-    if back := sorted(name for name, each in evidence.members.items() if each.used and each.back):
-        return _unknown(seen, f"{', '.join(back)} is only just back: its watches may be on the way to another member")
-    if not evidence.members and (touched := _touched(evidence)):
-        return _unknown(
-            seen, f"some requests fail too ({', '.join(touched)}), and etcd cannot be asked whether it does"
-        )
+    if doubt := _undialled(evidence, delivery):
+        return _unknown(seen, doubt)
     return Judgement(Verdict.WATCH_STALE, (seen, "it writes and reads"))
+
+
+def _unwritten(evidence: Evidence) -> str:
+    """Why it is not known that there is news."""
+    if evidence.canary is None or not evidence.canary.well:
+        return "and its own writes are not seen to work"
+    return "" if _all_measured(evidence) else "and not every etcd member is measured"
+
+
+def _undialled(evidence: Evidence, delivery: Measured) -> str:
+    """Why its watches may be on the way to another member, or soon get the news."""
+    used = {name: each for name, each in evidence.members.items() if each.used}
+    if back := sorted(name for name, each in used.items() if each.back):
+        return f"{', '.join(back)} is only just back: its watches may be on the way to another member"
+    late = sorted(name for name, each in used.items() if each.late)
+    if late and delivery.failures < FAILURES_IN_DOUBT:
+        return f"late, or failed, a few seconds ago: {', '.join(late)}"
+    touched = _touched(evidence)
+    if touched and not evidence.members:
+        return f"some requests fail too ({', '.join(touched)}), and etcd cannot be asked whether it does"
+    return ""
 
 
 def _through(evidence: Evidence) -> Iterable[tuple[str, Measured | None]]:

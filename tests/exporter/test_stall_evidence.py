@@ -1,0 +1,191 @@
+"""What the probes' answers amount to: time lines of what really happens, set by hand."""
+
+from typing import Final
+
+import pytest
+
+from ballast_exporter.contract import RequestCounter
+from ballast_exporter.stall_apiserver import CANARY, PING, READINESS, READS, Server
+from ballast_exporter.stall_canary import DELIVERY
+from ballast_exporter.stall_history import History
+from ballast_exporter.stall_probes import Probes
+from kube_ballast.analysis.stall import Answer, Verdict
+from kube_ballast.config import EtcdConfig, EtcdMemberConfig, HttpConfig
+
+NAME, OTHER, MEMBER = "10.0.0.1:6443", "10.0.0.2:6443", "10.0.0.1:2379"
+ALL: Final = (PING, READINESS, CANARY, DELIVERY, *READS)
+
+
+class Life:
+    """Two apiservers and the member that both use, whose probes are answered as it is told."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        monkeypatch.setattr("time.monotonic", lambda: self.now)
+        servers = [Server(HttpConfig(url=f"https://{name}")) for name in (NAME, OTHER)]
+        etcd = EtcdConfig(members=(EtcdMemberConfig(endpoint=f"http://{MEMBER}"),))
+        self.probes = Probes(servers, etcd, RequestCounter())
+        self.history = History(lambda: self.now, lambda: 0.0)
+        self.probes._history = self.probes._members._history = self.history
+        self.probes._ask_these = lambda _servers: None  # type: ignore[method-assign]
+        self.probes._asked = {each.name: Known(each) for each in servers}  # type: ignore[assignment]
+        for name in (NAME, OTHER):
+            for probe in ALL:
+                self.answers(probe, name=name)
+        self.members()
+        self.lives(101.0)
+
+    def lives(self, until: float) -> None:
+        while self.now < until:
+            self.now = min(self.now + 0.25, until)
+            self.history.tick()
+
+    def answers(self, probe: str, answer: Answer = Answer.OK, *, took: float = 0.0, name: str = NAME) -> None:
+        began = self.now
+        self.lives(began + took)
+        self.history.add(name, probe, began, answer)
+
+    def members(self, answer: Answer = Answer.OK) -> None:
+        for probe in ("linearizable", "serializable"):
+            self.answers(probe, answer, name=MEMBER)
+
+    def compared(self) -> None:
+        self.answers(PING)
+        self.members()
+
+    def hangs(self, probe: str = "pods", *, compared: bool = True) -> None:
+        """For its second, while ping and members are asked, at once and once more shortly before its end."""
+        began = self.now
+        if compared:
+            self.lives(began + 0.05)
+            self.compared()
+        self.lives(began + 1.0)
+        self.history.add(NAME, probe, began, Answer.TIMEOUT)
+
+    @property
+    def verdict(self) -> Verdict:
+        return self.probes.judgements()[NAME].verdict
+
+
+class Known:
+    """An apiserver that nobody asks."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+
+
+def test_a_channel_that_hangs_twice_while_all_else_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    life = Life(monkeypatch)
+    life.hangs(compared=False)
+    life.compared()
+    life.lives(life.now + 0.3)
+    life.hangs()
+    life.answers("nodes")
+    assert life.verdict is Verdict.CHANNEL_STALLED
+
+
+def test_an_apiserver_that_stands_still_for_two_seconds_and_a_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its read's second failure ends when all else has been answered already."""
+    life = Life(monkeypatch)
+    life.hangs(compared=False)
+    life.lives(life.now + 0.3)
+    life.hangs(compared=False)
+    life.compared()
+    life.answers("nodes")
+    assert life.verdict is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_one_that_stands_still_twice_in_a_row(monkeypatch: pytest.MonkeyPatch, *, first: bool) -> None:
+    """All is answered between the two, or during the last, and not both."""
+    life = Life(monkeypatch)
+    life.hangs(compared=False)
+    if first:
+        life.compared()
+    life.lives(life.now + 0.3)
+    life.hangs(compared=not first)
+    life.lives(life.now + 0.05)
+    life.compared()
+    life.answers("nodes")
+    assert life.verdict is Verdict.UNKNOWN
+
+
+def test_a_member_that_is_not_seen_to_answer_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    life = Life(monkeypatch)
+    life.hangs(compared=False)
+    life.answers(PING)
+    life.lives(life.now + 0.3)
+    began = life.now
+    life.answers(PING)
+    life.lives(began + 1.0)
+    life.history.add(NAME, "pods", began, Answer.TIMEOUT)
+    life.compared()
+    life.answers("nodes")
+    assert life.verdict is Verdict.UNKNOWN
+
+
+def test_what_fails_at_once_is_a_channel_where_all_else_was_answered_in_between(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    life = Life(monkeypatch)
+    life.answers("pods", Answer.ERROR)
+    life.lives(life.now + 0.3)
+    life.compared()
+    life.lives(life.now + 1.0)
+    life.answers("pods", Answer.ERROR)
+    life.answers("nodes")
+    assert life.verdict is Verdict.CHANNEL_STALLED
+
+
+def test_a_member_that_was_refused_once_asks_for_four_failures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where an etcd is restarted within a second: its apiserver has not dialled it again."""
+    life = Life(monkeypatch)
+    life.members(Answer.REFUSED)
+    life.members()
+    verdicts = []
+    for _ in range(4):
+        life.hangs()
+        life.compared()
+        life.lives(life.now + 0.3)
+        life.answers("nodes")
+        verdicts.append(life.verdict)
+    assert verdicts[1:] == [Verdict.UNKNOWN, Verdict.UNKNOWN, Verdict.CHANNEL_STALLED]
+
+
+def test_requests_that_are_all_held_up_on_this_side_of_etcd(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was answered after the first of them began, and before they failed, is no sign of life."""
+    life = Life(monkeypatch)
+    began = life.now
+    life.lives(began + 0.05)
+    life.answers("nodes")
+    life.lives(began + 1.0)
+    for read in ("pods", "leases"):
+        life.history.add(NAME, read, began, Answer.TIMEOUT)
+    life.compared()
+    life.lives(life.now + 0.3)
+    life.hangs()
+    life.answers(READINESS)
+    assert life.verdict is Verdict.UNKNOWN
+    life.answers("nodes")
+    assert life.verdict is Verdict.CHANNEL_STALLED
+
+
+@pytest.mark.parametrize(("gone", "verdict"), [(True, Verdict.UNKNOWN), (False, Verdict.UNREACHABLE)])
+def test_a_ping_that_hangs_is_no_name_while_it_may_be_starting(
+    monkeypatch: pytest.MonkeyPatch, *, gone: bool, verdict: Verdict
+) -> None:
+    life = Life(monkeypatch)
+    if gone:
+        life.answers("pods", Answer.REFUSED)
+    for _ in range(2):
+        life.answers(PING, Answer.TIMEOUT, took=1.0)
+    assert life.verdict is verdict
+    life.lives(life.now + 9.0)
+    life.answers(PING, Answer.TIMEOUT, took=1.0)
+    assert life.verdict is Verdict.UNREACHABLE
+
+
+def test_a_single_failure_makes_nothing_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    life = Life(monkeypatch)
+    life.hangs(compared=False)
+    assert life.verdict is Verdict.OK
