@@ -9,6 +9,7 @@ from ballast_exporter.cli import main
 from drills.stack import Authority
 
 GOOD = "etcd:\n  - members: [{endpoint: http://127.0.0.1:2379}]\n"
+STALL = GOOD + "apiservers: {urls: [https://10.0.0.1:6443]}\ncollectors:\n  grpc_stall: {enabled: true, "
 
 
 def check(folder: Path, text: str, *arguments: str) -> Result:
@@ -40,6 +41,8 @@ def test_a_good_configuration_is_said_to_be_good(tmp_path: Path) -> None:
         (GOOD + "collectors:\n  apiserver_requests: {top: 9}\n", 3, "list the apiservers under `apiservers`"),
         (GOOD + "apiservers:\n  urls: [https://a, https://a/x]\n", 4, "the same address stands twice"),
         (GOOD + "apiservers:\n  tls: {}\n", 3, "either list the apiservers in urls, or say in kubernetes"),
+        (STALL + "uses: {'10.0.0.1:6443': []}}\n", 4, "uses: 10.0.0.1:6443: no member is listed"),
+        (STALL + "uses: {'10.0.0.1:6443': ['http://localhost:2379']}}\n", 4, "is none of the first etcd's `members`"),
         (GOOD + "collectors:\n  etcd: {}\n", 4, "collectors.etcd: unknown key"),
         (GOOD + "  - members: [{endpoint: http://127.0.0.1:2380}]\n", 1, "two etcds have the same name"),
         ("etcd: []\n", 1, "etcd: needs at least 1, has 0"),
