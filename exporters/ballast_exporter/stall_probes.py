@@ -171,8 +171,6 @@ class Probes:
         # What was well before something failed tells nothing of why it fails.
         storage = [row for probe in STORAGE if (row := failing.get(probe)) is not None]
         since = min((row.first for row in storage or failing.values()), default=None)
-        last = min((row.last for row in storage), default=since)
-        through = [history.measured(name, probe, last) for probe in (CANARY, *READS)]
         return Evidence(
             ping=history.measured(name, PING, since),
             readiness=history.measured(name, READINESS, up=up),
@@ -181,11 +179,16 @@ class Probes:
             reads={resource: history.measured(name, resource, up=up) for resource in READS},
             members=self._members.seen(self._used(server), since),
             others_write=self._others_reach_etcd(name, since),
-            answered=any(each.well for each in through if each is not None),
+            answered=any(self._answered_meanwhile(name, row) for row in storage),
             starting=self._starting(name, up),
             writes=self._canary is not None,
             in_between=any(self._well_meanwhile(server, row) for row in storage),
         )
+
+    def _answered_meanwhile(self, name: str, row: Row) -> bool:
+        """Whether anything else was read or written through it while the last of these failures was under way."""
+        begin = row.last if _took_time(row) else row.first
+        return any(self._history.well_between(name, probe, begin, row.ended) for probe in (CANARY, *READS))
 
     def _starting(self, name: str, up: float | None) -> bool:
         """Whether it answers only since a moment ago, or refused connections a moment ago."""
@@ -198,7 +201,7 @@ class Probes:
         And during it, where it took its time: what stands still twice in a row looks like one that is stuck.
         """
         asked = ((server.name, PING), *((member, LINEARIZABLE) for member in self._used(server)))
-        spans = [(row.first, row.last), *([(row.last, row.ended)] if row.ended - row.last > AGAIN_SECONDS else [])]
+        spans = [(row.first, row.last), *([(row.last, row.ended)] if _took_time(row) else [])]
         return all(self._history.well_between(*each, *span) for each in asked for span in spans)
 
     def _others_reach_etcd(self, name: str, since: float | None) -> bool | None:
@@ -208,3 +211,8 @@ class Probes:
         if any(each is not None and each.well for each in known):
             return True
         return None if None in known else False
+
+
+def _took_time(row: Row) -> bool:
+    """Whether the last failure took so long that something else can have been answered meanwhile."""
+    return row.ended - row.last > AGAIN_SECONDS

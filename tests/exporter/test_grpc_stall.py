@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import threading
 from pathlib import Path
 
@@ -76,7 +77,12 @@ def test_the_page_and_the_evidence_say_why() -> None:
     client = create_app(core).test_client()
 
     page = client.get("/").text
-    assert "10.0.0.1:6443: channel_stalled: ping is answered; etcd answers" in page
+    rows = re.findall(r'<tr class="(\w+)"><th>(.*?)</th><td class="verdict">(.*?)</td><td>(.*?)</td></tr>', page)
+    assert rows == [
+        ("failed", "10.0.0.1:6443", "channel_stalled", "<div>ping is answered</div><div>etcd answers</div>"),
+        ("ok", "10.0.0.2:6443", "ok", ""),
+    ]
+    assert page.count("channel_stalled") == 1, "what a verdict says is not said again"
     assert "10.0.0.9:6443: a load balancer" in page
     first, second = json.loads(client.get("/evidence").text)
     assert (first["kind"], first["subject"], first["verdict"]) == ("grpc_stall", "10.0.0.1:6443", "channel_stalled")

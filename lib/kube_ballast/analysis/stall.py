@@ -155,7 +155,7 @@ class Evidence:
     ``reads`` are quorum reads through this apiserver by resource, Leases among them, into which ``canary`` writes.
     ``members`` is empty where etcd cannot be asked directly. ``others_write`` is whether a write through another
     apiserver works now, or a read where nothing is written; False where there is no other. ``answered`` is whether a
-    read or a write through this apiserver was answered that began when those that fail had done so once.
+    read or a write through this apiserver was answered while one of those that fail did.
     ``starting`` is whether it began to answer only just now, or refused connections. ``writes`` is whether we write at
     all: without, canary and delivery are left out. ``in_between`` is whether a ping and a linearizable read of each
     member that it uses were answered, and not late, between two failures in a row of one of the probes that fail, and
