@@ -38,7 +38,7 @@ ROWS: tuple[tuple[str, Evidence], ...] = (
     ("a ping hangs", replace(HEALTHY, ping=HANGS)),
     ("a ping is turned away with 429", replace(HEALTHY, ping=REJECTED)),
     ("our credentials are not accepted", replace(HEALTHY, ping=DENIED)),
-    ("the same, and it refused connections a moment ago", replace(HEALTHY, ping=HANGS, starting=True)),
+    ("the same, and it refused or ended connections a moment ago", replace(HEALTHY, ping=HANGS, starting=True)),
     ("a connection is taken, TLS hangs", replace(HEALTHY, ping=replace(HANGS, said="connect to: TLS handshake hangs"))),
     ("it began to answer just now, reads and writes hang", replace(MUTE, starting=True)),
     ("reads and writes hang, every member answers", MUTE),

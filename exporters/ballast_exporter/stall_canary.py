@@ -9,7 +9,7 @@ import msgspec
 
 from ballast_exporter.stall_history import History
 from kube_ballast.analysis.stall import Answer
-from kube_ballast.clients.errors import Conflict
+from kube_ballast.clients.errors import ClientError, Conflict, Unavailable
 from kube_ballast.clients.kubernetes import Broken, Changed, Collection, Kubernetes, Listing, follow
 
 DELIVERY: Final = "delivery"
@@ -91,7 +91,8 @@ class Canary:
         for news in follow(client, Collection(LEASES, _Lease), stop=stop, longest_pause=_PAUSE_SECONDS):
             if isinstance(news, Broken):
                 broke = True
-                self._deaf(at)
+                if self._deaf(at) and _broke_off(news.error):
+                    self._history.ended(at)
                 continue
             broke = broke and not isinstance(news, Changed)
             awaited = self._clock() + (OPENING_SECONDS if broke else 0.0)
@@ -134,12 +135,20 @@ class Canary:
         if heard:
             self._history.add(at, DELIVERY, heard[0][1], Answer.OK)
 
-    def _deaf(self, at: str) -> None:
-        """Its watch is being opened again: until then nothing is awaited of it."""
+    def _deaf(self, at: str) -> bool:
+        """Its watch is being opened again: until then nothing is awaited of it. Gives whether it was open."""
         with self._lock:
-            self._listening.pop(at, None)
+            was_open = self._listening.pop(at, None) is not None
             self._awaited = {key: writes for key, writes in self._awaited.items() if key[0] != at}
             self._heard = {key: revision for key, revision in self._heard.items() if key[0] != at}
+            return was_open
+
+
+def _broke_off(error: ClientError) -> bool:
+    """Whether the other end did that: who merely hangs, or is cut off, ends nothing."""
+    cause = error.__cause__
+    hangs = isinstance(cause, OSError) and not isinstance(cause, ConnectionError)
+    return isinstance(error, Unavailable) and not hangs
 
 
 def _patched(client: Kubernetes, change: dict[str, dict[str, str]], ends: float) -> _Lease:

@@ -80,7 +80,7 @@ class History:
         self._wall = wall
         self._lock = threading.Lock()
         self._kept: dict[tuple[str, str], _Kept] = {}
-        self._refused: dict[str, float] = {}
+        self._ended: dict[str, float] = {}
         self._alive = clock()
         self._stood_until = float("-inf")
         self._stood = 0.0
@@ -104,10 +104,8 @@ class History:
                 kept.lost = 0
                 kept.succeeded_at = self._wall()
                 kept.well.append((began, now))
-            elif answer is Answer.REFUSED:  # whoever listens there next is another, whatever was asked
-                self._refused[subject] = now
-                for (other, _), each in self._kept.items():
-                    each.lost = FAILURES if other == subject else each.lost
+            elif answer is Answer.REFUSED:
+                self._end(subject, now)
             elif answer is not Answer.SLOW:
                 kept.lost += 1
             old = now - kept.ended > VALID_SECONDS
@@ -126,6 +124,16 @@ class History:
             kept.began, kept.ended, kept.measured = began, now, Measured(answer, failures, said=said)
             kept.seconds = now - began if seconds is None else seconds
             return failures
+
+    def ended(self, subject: str) -> None:
+        """What we had there broke off: whoever answers next may be another."""
+        with self._lock:
+            self._end(subject, self._tick())
+
+    def _end(self, subject: str, now: float) -> None:
+        self._ended[subject] = now
+        for (other, _), kept in self._kept.items():
+            kept.lost = FAILURES if other == subject else kept.lost  # whatever was asked
 
     def tick(self) -> None:
         """We are alive; to be called several times a second."""
@@ -163,10 +171,10 @@ class History:
             kept = self._kept.get((subject, probe))
             return kept.up_since if kept is not None else None
 
-    def refused_at(self, subject: str) -> float | None:
-        """When a connection to it was refused last; None for never."""
+    def ended_at(self, subject: str) -> float | None:
+        """When a connection to it was refused, or broke off, last; None for never."""
         with self._lock:
-            return self._refused.get(subject)
+            return self._ended.get(subject)
 
     def failing(self, subject: str, probe: str, up: float | None = None) -> "Row | None":
         """Its failures in a row that are timeouts or errors; None while there are fewer than two.
@@ -217,7 +225,7 @@ class History:
     def forget(self, subject: str) -> None:
         """Nobody asks it any more."""
         with self._lock:
-            self._refused.pop(subject, None)
+            self._ended.pop(subject, None)
             for key in [key for key in self._kept if key[0] == subject]:
                 del self._kept[key]
 

@@ -191,8 +191,8 @@ class Probes:
         return any(self._history.well_between(name, probe, begin, row.ended) for probe in (CANARY, *READS))
 
     def _starting(self, name: str, up: float | None) -> bool:
-        """Whether it answers only since a moment ago, or refused connections a moment ago."""
-        changed = [at for at in (up, self._history.refused_at(name)) if at is not None]
+        """Whether it answers only since a moment ago, or broke off or refused connections a moment ago."""
+        changed = [at for at in (up, self._history.ended_at(name)) if at is not None]
         return bool(changed) and time.monotonic() - max(changed) < STARTING_SECONDS
 
     def _well_meanwhile(self, server: Server, row: Row) -> bool:

@@ -5,21 +5,29 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http.client import IncompleteRead
 from typing import TypeVar, cast
 
 import msgspec
 import pytest
 
-from ballast_exporter.stall_canary import DELIVERED_WITHIN_SECONDS, DELIVERY, OPENING_SECONDS, Canary
+from ballast_exporter.stall_canary import DELIVERED_WITHIN_SECONDS, DELIVERY, OPENING_SECONDS, Canary, _broke_off
 from ballast_exporter.stall_history import History
 from kube_ballast.analysis.stall import Answer
-from kube_ballast.clients.errors import ClientError, Conflict, Denied
+from kube_ballast.clients.errors import ClientError, Conflict, Denied, Timeout, Unavailable
 from kube_ballast.clients.kubernetes import Kubernetes
 from kube_ballast.config import HttpConfig
 from tests.lib.fakes import RawServer, http
 from tests.waiting import eventually
 
 T = TypeVar("T")
+
+
+def caused(error: ClientError, cause: Exception) -> ClientError:
+    error.__cause__ = cause
+    return error
+
+
 NAME, LEASE = "10.0.0.1:6443", "canary-10.0.0.1-6443"
 
 
@@ -221,6 +229,27 @@ def test_no_news_is_awaited_for_a_while_of_a_watch_that_broke_and_has_told_nothi
         listener.passes(DELIVERED_WITHIN_SECONDS + 0.25)
         listener.canary.overdue()
         assert listener.told() == {Answer.TIMEOUT: 1}
+
+
+@pytest.mark.parametrize("breaks", [True, False])
+def test_a_watch_that_breaks_off_shows_that_its_apiserver_may_have_been_started_again(*, breaks: bool) -> None:
+    listener = Listener(breaks=breaks)
+    with listener.listening():
+        assert (listener.history.ended_at(LISTENER) is not None) is breaks
+
+
+@pytest.mark.parametrize(
+    ("error", "ended"),
+    [
+        (caused(Unavailable("a", "the answer broke off"), IncompleteRead(b"")), True),
+        (caused(Unavailable("a", "Connection reset by peer"), ConnectionResetError()), True),
+        (caused(Unavailable("a", "Connection timed out"), TimeoutError()), False),
+        (Timeout("a", "no whole answer within 150 s"), False),
+        (Denied("a", "403"), False),
+    ],
+)
+def test_who_hangs_or_is_cut_off_has_not_ended(error: ClientError, *, ended: bool) -> None:
+    assert _broke_off(error) is ended
 
 
 def test_one_that_has_just_been_opened_for_the_first_time_is_expected_to_tell() -> None:

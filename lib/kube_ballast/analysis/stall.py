@@ -156,10 +156,10 @@ class Evidence:
     ``members`` is empty where etcd cannot be asked directly. ``others_write`` is whether a write through another
     apiserver works now, or a read where nothing is written; False where there is no other. ``answered`` is whether a
     read or a write through this apiserver was answered while one of those that fail did.
-    ``starting`` is whether it began to answer only just now, or refused connections. ``writes`` is whether we write at
-    all: without, canary and delivery are left out. ``in_between`` is whether a ping and a linearizable read of each
-    member that it uses were answered, and not late, between two failures in a row of one of the probes that fail, and
-    during the last.
+    ``starting`` is whether it began to answer only just now, or has just refused or ended connections. ``writes`` is
+    whether we write at all: without, canary and delivery are left out. ``in_between`` is whether a ping and a
+    linearizable read of each member that it uses were answered, and not late, between two failures in a row of one of
+    the probes that fail, and during the last.
     """
 
     ping: Measured | None
@@ -207,7 +207,7 @@ def _front(evidence: Evidence) -> Judgement | None:
     if ping.is_(Answer.TIMEOUT):
         words = f"a ping has no answer ({times}){said}"
         if evidence.starting:
-            return _unknown(words, "but it refused connections a few seconds ago: it may be starting")
+            return _unknown(words, "but it refused or ended connections a few seconds ago: it may be starting")
         return Judgement(Verdict.UNREACHABLE, (words,))
     if ping.is_(Answer.REJECTED):
         return Judgement(Verdict.OVERLOADED, ("it turns even a ping away with 429",))
