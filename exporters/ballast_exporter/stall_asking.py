@@ -35,7 +35,7 @@ class Probe:
     """What is asked of whom. ``kind`` and ``target`` are what its requests are counted under.
 
     It waits for ``first`` seconds at first. ``compare`` has others asked at once, to tell whose fault a failure is:
-    it is called after the first one, and while what is not certain yet is tried again.
+    it is called after the first one, and while it is tried again.
     """
 
     subject: str
@@ -68,18 +68,18 @@ class Asker:
             hurried.set()
 
     def _repeat(self, probe: Probe, hurried: Event, stop: threading.Event) -> None:
-        doubtful = False
+        stuck = False
         stop.wait(probe.first)
         while not stop.is_set():
             hurried.clear()
             began = time.monotonic()
-            answer, failures = self.once(probe, compare=doubtful)
+            answer, failures = self.once(probe, compare=stuck)
             if failures == 1 and answer in STUCK:
                 probe.compare()
             # Only what is not certain yet is asked again soon: a server that is down is not to be hammered.
             late = answer in (*STUCK, Answer.SLOW)
             again = failures is None or 0 < failures < (FAILURES_IN_DOUBT if late else FAILURES)
-            doubtful = again and answer in STUCK
+            stuck = answer in STUCK
             # As if each took all of its time: what fails at once may do so four times in a moment.
             period = (probe.pace.deadline + AGAIN_SECONDS if late else 0.0) if again else probe.pace.every
             hurried.wait(max(AGAIN_SECONDS, began + period - time.monotonic()))

@@ -38,11 +38,10 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Failures in a row: when the first and the last of them began, and when the last one ended."""
+    """Failures in a row: when the first began, and of the last ones that came after it, when each began and ended."""
 
     first: float
-    last: float
-    ended: float
+    later: tuple[tuple[float, float], ...]
 
 
 @dataclass(slots=True)
@@ -53,8 +52,8 @@ class _Kept:
     ended: float = 0.0
     seconds: float = 0.0
     measured: Measured | None = None
-    row: deque[float] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
-    """When the failures in a row began, all of one kind, that have no success after them."""
+    row: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
+    """When the failures in a row began and ended, all of one kind, that have no success after them."""
     row_began: float = 0.0
     lost: int = 0
     """Failures of any kind since the last success; a refusal of any probe is as good as two of them."""
@@ -116,7 +115,7 @@ class History:
                 before = kept.measured.failures
             failures = 0 if answer is Answer.OK else before + 1
             if failures:
-                kept.row.append(began)
+                kept.row.append((began, now))
             if failures >= FAILURES and answer in DEAD:
                 kept.gone = kept.row_began, now
             if answer in (*DEAD, Answer.SLOW):
@@ -158,7 +157,7 @@ class History:
                 return None
             failures = measured.failures
             if up is not None and not measured.well and kept.row_began < up:
-                failures = sum(began >= up for began in kept.row)
+                failures = sum(began >= up for began, _ in kept.row)
                 if not failures:
                     return None
             oldest = max(now - LATELY_SECONDS, float("-inf") if since is None else since - LATE_BEFORE_SECONDS)
@@ -185,11 +184,11 @@ class History:
             kept = self._kept.get((subject, probe))
             if kept is None or kept.measured is None or kept.measured.answer not in STUCK:
                 return None
-            row = [began for began in kept.row if up is None or began >= up]
+            row = [each for each in kept.row if up is None or each[0] >= up]
             if len(row) < FAILURES:
                 return None
-            first = row[0] if up is not None and kept.row_began < up else kept.row_began
-            return Row(first, row[-1], kept.ended)
+            (first, _), *later = row
+            return Row(first if up is not None and kept.row_began < up else kept.row_began, tuple(later))
 
     def well_between(self, subject: str, probe: str, begin: float, end: float) -> bool:
         """Whether it was asked no sooner than ``begin`` and answered well by ``end``."""

@@ -16,7 +16,7 @@ from ballast_exporter.contract import RequestCounter
 from ballast_exporter.stall_apiserver import CANARY, PING, PROBES, READINESS, READS, STORAGE, Asked, Server
 from ballast_exporter.stall_asking import AGAIN_SECONDS, Asker
 from ballast_exporter.stall_canary import DELIVERY, Canary
-from ballast_exporter.stall_history import History, Row
+from ballast_exporter.stall_history import History
 from ballast_exporter.stall_members import LINEARIZABLE, Members, address
 from ballast_exporter.stall_pages import EVERY_SECONDS, Pages
 from ballast_exporter.stall_report import ApiserverReport, Report
@@ -179,29 +179,29 @@ class Probes:
             reads={resource: history.measured(name, resource, up=up) for resource in READS},
             members=self._members.seen(self._used(server), since),
             others_write=self._others_reach_etcd(name, since),
-            answered=any(self._answered_meanwhile(name, row) for row in storage),
+            answered=any(self._answered_meanwhile(name, row.first, *each) for row in storage for each in row.later),
             starting=self._starting(name, up),
             writes=self._canary is not None,
-            in_between=any(self._well_meanwhile(server, row) for row in storage),
+            in_between=any(self._well_meanwhile(server, row.first, *each) for row in storage for each in row.later),
         )
 
-    def _answered_meanwhile(self, name: str, row: Row) -> bool:
-        """Whether anything else was read or written through it while the last of these failures was under way."""
-        begin = row.last if _took_time(row) else row.first
-        return any(self._history.well_between(name, probe, begin, row.ended) for probe in (CANARY, *READS))
+    def _answered_meanwhile(self, name: str, first: float, began: float, ended: float) -> bool:
+        """Whether anything else was read or written through it during that failure, or since the first in its row."""
+        begin = began if _took_time(began, ended) else first
+        return any(self._history.well_between(name, probe, begin, ended) for probe in (CANARY, *READS))
 
     def _starting(self, name: str, up: float | None) -> bool:
         """Whether it answers only since a moment ago, or broke off or refused connections a moment ago."""
         changed = [at for at in (up, self._history.ended_at(name)) if at is not None]
         return bool(changed) and time.monotonic() - max(changed) < STARTING_SECONDS
 
-    def _well_meanwhile(self, server: Server, row: Row) -> bool:
-        """Whether a ping, and a read of each member that it uses, were answered well before the last of these failures.
+    def _well_meanwhile(self, server: Server, first: float, began: float, ended: float) -> bool:
+        """Whether a ping, and a read of each member that it uses, were answered well between the first failure and it.
 
         And during it, where it took its time: what stands still twice in a row looks like one that is stuck.
         """
         asked = ((server.name, PING), *((member, LINEARIZABLE) for member in self._used(server)))
-        spans = [(row.first, row.last), *([(row.last, row.ended)] if _took_time(row) else [])]
+        spans = [(first, began), *([(began, ended)] if _took_time(began, ended) else [])]
         return all(self._history.well_between(*each, *span) for each in asked for span in spans)
 
     def _others_reach_etcd(self, name: str, since: float | None) -> bool | None:
@@ -213,6 +213,6 @@ class Probes:
         return None if None in known else False
 
 
-def _took_time(row: Row) -> bool:
-    """Whether the last failure took so long that something else can have been answered meanwhile."""
-    return row.ended - row.last > AGAIN_SECONDS
+def _took_time(began: float, ended: float) -> bool:
+    """Whether a failure took so long that something else can have been answered meanwhile."""
+    return ended - began > AGAIN_SECONDS

@@ -170,6 +170,20 @@ def test_requests_that_are_all_held_up_on_this_side_of_etcd(monkeypatch: pytest.
     assert life.verdict is Verdict.UNKNOWN, "what held them up lets go, and the first is answered"
 
 
+def test_what_was_proved_once_is_not_taken_back_while_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is late for a moment does not answer well during each failure."""
+    life = Life(monkeypatch)
+    life.hangs(compared=False)
+    life.compared()
+    life.lives(life.now + 0.3)
+    life.hangs(others=True)
+    life.lives(life.now + 3.0)
+    life.hangs(compared=False)
+    life.lives(life.now + 0.05)
+    life.compared()
+    assert life.verdict is Verdict.CHANNEL_STALLED
+
+
 @pytest.mark.parametrize(("gone", "verdict"), [(True, Verdict.UNKNOWN), (False, Verdict.UNREACHABLE)])
 def test_a_ping_that_hangs_is_no_name_while_it_may_be_starting(
     monkeypatch: pytest.MonkeyPatch, *, gone: bool, verdict: Verdict

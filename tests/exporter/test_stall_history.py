@@ -71,7 +71,7 @@ def test_what_was_well_before_a_failure_began_is_no_evidence_of_its_cause() -> N
     time.answer(Answer.TIMEOUT)
     assert time.history.failing("a", "pods") is None, "once is no failure yet"
     time.answer(Answer.TIMEOUT)
-    assert time.history.failing("a", "pods") == Row(100.5, 101.0, 101.5)
+    assert time.history.failing("a", "pods") == Row(100.5, ((101.0, 101.5),))
     assert time.history.measured("a", "linearizable", 100.5) is None
     time.answer(Answer.OK, probe="linearizable")
     assert time.history.measured("a", "linearizable", 100.5)
@@ -83,7 +83,7 @@ def test_who_answers_well_between_two_failures_does_not_stand_still() -> None:
     time.answer(Answer.OK, probe="ping", took=0.25)
     time.answer(Answer.SLOW, probe="linearizable", took=0.25)
     time.answer(Answer.TIMEOUT, took=1.0)
-    assert time.history.failing("a", "pods") == Row(100.0, 101.5, 102.5)
+    assert time.history.failing("a", "pods") == Row(100.0, ((101.5, 102.5),))
     assert time.history.well_between("a", "ping", 100.0, 101.5)
     assert not time.history.well_between("a", "ping", 101.5, 102.5)
     assert not time.history.well_between("a", "linearizable", 100.0, 101.5), "late is not well"
@@ -101,7 +101,7 @@ def test_who_answers_only_after_the_last_failure_had_begun_may_have_stood_still(
     time.answer(Answer.OK, probe="ping", took=0.0)
     time.lives(0.25)
     time.history.add("a", "pods", began, Answer.TIMEOUT)
-    assert time.history.failing("a", "pods") == Row(100.25, 101.5, 102.5)
+    assert time.history.failing("a", "pods") == Row(100.25, ((101.5, 102.5),))
     assert not time.history.well_between("a", "ping", 100.25, 101.5)
 
 

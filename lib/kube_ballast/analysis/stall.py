@@ -159,7 +159,7 @@ class Evidence:
     ``starting`` is whether it began to answer only just now, or has just refused or ended connections. ``writes`` is
     whether we write at all: without, canary and delivery are left out. ``in_between`` is whether a ping and a
     linearizable read of each member that it uses were answered, and not late, between two failures in a row of one of
-    the probes that fail, and during the last.
+    the probes that fail, and during the later one.
     """
 
     ping: Measured | None
