@@ -23,7 +23,7 @@ def raised(error: ClientError, cause: Exception) -> ClientError:
     return error
 
 
-SELDOM = Pace(every=3600.0, deadline=1.0)
+SELDOM = Pace(every=3600.0, deadline=60.0)
 PING = "/readyz/ping"
 
 
@@ -106,7 +106,7 @@ def test_who_refuses_is_asked_again_sooner_than_who_fails_as_if_that_had_taken_a
     """Else one that fails at once would have failed four times in a second."""
     refused, failed = seen(monkeypatch, REFUSED).waits[0], seen(monkeypatch, BadResponse("a", "500")).waits[0]
     assert refused == AGAIN_SECONDS
-    assert SELDOM.deadline < failed <= SELDOM.deadline + AGAIN_SECONDS
+    assert SELDOM.deadline / 2 < failed <= SELDOM.deadline + AGAIN_SECONDS
 
 
 def test_others_are_asked_after_the_first_failure_and_while_it_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
