@@ -71,6 +71,10 @@ ROWS: tuple[tuple[str, Evidence], ...] = (
         replace(MUTE, members={**MEMBERS, "c": Member(replace(HANGS, failures=4, lately=4), OK)}),
     ),
     ("some requests fail, a member it uses fails", replace(HEALTHY, canary=SHARE, members={**MEMBERS, "c": DEAD})),
+    (
+        "the same, and no other answered while it failed",
+        replace(HEALTHY, canary=SHARE, members={**MEMBERS, "c": replace(DEAD, apart=False)}),
+    ),
     ("nothing fails through it, a member it uses fails", replace(HEALTHY, members={**MEMBERS, "c": DEAD})),
     ("reads and writes hang, a member it uses defragments", replace(MUTE, members={**MEMBERS, "c": DEFRAGMENTS})),
     ("reads and writes hang, the only member defragments", replace(MUTE, members={"a": ALONE})),

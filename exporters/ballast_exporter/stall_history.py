@@ -190,6 +190,12 @@ class History:
             (first, _), *later = row
             return Row(first if up is not None and kept.row_began < up else kept.row_began, tuple(later))
 
+    def gone(self, subject: str, probe: str) -> tuple[float, float] | None:
+        """From when to when it last failed for certain; None for never."""
+        with self._lock:
+            kept = self._kept.get((subject, probe))
+            return kept.gone if kept is not None else None
+
     def well_between(self, subject: str, probe: str, begin: float, end: float) -> bool:
         """Whether it was asked no sooner than ``begin`` and answered well by ``end``."""
         with self._lock:

@@ -64,9 +64,15 @@ class Members:
                 defragments=self._defragments.get(name, False),
                 used=name in used,
                 back=self._history.back(name, LINEARIZABLE),
+                apart=self._apart(name),
             )
             for name in self.names
         }
+
+    def _apart(self, name: str) -> bool:
+        """Whether another one answered while this one failed."""
+        gone, others = self._history.gone(name, LINEARIZABLE), [each for each in self.names if each != name]
+        return gone is not None and any(self._history.well_between(each, LINEARIZABLE, *gone) for each in others)
 
     def hurry(self) -> None:
         """Ask all of them now."""

@@ -12,18 +12,20 @@ from ballast_exporter.stall_probes import Probes
 from kube_ballast.analysis.stall import Answer, Verdict
 from kube_ballast.config import EtcdConfig, EtcdMemberConfig, HttpConfig
 
-NAME, OTHER, MEMBER = "10.0.0.1:6443", "10.0.0.2:6443", "10.0.0.1:2379"
+NAME, OTHER = "10.0.0.1:6443", "10.0.0.2:6443"
+MEMBER, SECOND = "10.0.0.1:2379", "10.0.0.2:2379"
 ALL: Final = (PING, READINESS, CANARY, DELIVERY, *READS)
 
 
 class Life:
-    """Two apiservers and the member that both use, whose probes are answered as it is told."""
+    """Two apiservers and the members that both use, whose probes are answered as it is told."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, members: int = 1) -> None:
         self.now = 100.0
         monkeypatch.setattr("time.monotonic", lambda: self.now)
         servers = [Server(HttpConfig(url=f"https://{name}")) for name in (NAME, OTHER)]
-        etcd = EtcdConfig(members=(EtcdMemberConfig(endpoint=f"http://{MEMBER}"),))
+        names = (MEMBER, SECOND)[:members]
+        etcd = EtcdConfig(members=tuple(EtcdMemberConfig(endpoint=f"http://{name}") for name in names))
         self.probes = Probes(servers, etcd, RequestCounter())
         self.history = History(lambda: self.now, lambda: 0.0)
         self.probes._history = self.probes._members._history = self.history
@@ -32,7 +34,8 @@ class Life:
         for name in (NAME, OTHER):
             for probe in ALL:
                 self.answers(probe, name=name)
-        self.members()
+        for name in names:
+            self.members(which=name)
         self.lives(101.0)
 
     def lives(self, until: float) -> None:
@@ -45,9 +48,9 @@ class Life:
         self.lives(began + took)
         self.history.add(name, probe, began, answer)
 
-    def members(self, answer: Answer = Answer.OK) -> None:
+    def members(self, answer: Answer = Answer.OK, *, which: str = MEMBER) -> None:
         for probe in ("linearizable", "serializable"):
-            self.answers(probe, answer, name=MEMBER)
+            self.answers(probe, answer, name=which)
 
     def compared(self) -> None:
         self.answers(PING)
@@ -203,3 +206,19 @@ def test_a_single_failure_makes_nothing_unknown(monkeypatch: pytest.MonkeyPatch)
     life = Life(monkeypatch)
     life.hangs(compared=False)
     assert life.verdict is Verdict.OK
+
+
+@pytest.mark.parametrize(("meanwhile", "verdict"), [(True, Verdict.ETCD_MEMBER_BAD), (False, Verdict.OK)])
+def test_a_member_is_bad_alone_where_another_answered_while_it_failed(
+    monkeypatch: pytest.MonkeyPatch, *, meanwhile: bool, verdict: Verdict
+) -> None:
+    """When a quorum is back, one answers, and another has not been asked since."""
+    life = Life(monkeypatch, members=2)
+    life.hangs(compared=False)
+    life.answers("pods")
+    for turn in range(2):
+        for probe in ("linearizable", "serializable"):
+            life.answers(probe, Answer.TIMEOUT, took=1.0, name=MEMBER)
+        if meanwhile or turn:
+            life.members(which=SECOND)
+    assert life.verdict is verdict

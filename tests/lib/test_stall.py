@@ -23,7 +23,7 @@ def measured(draw: st.DrawFn) -> Measured:
 
 
 probes = st.none() | measured()
-members = st.builds(Member, probes, probes, st.booleans(), st.booleans(), st.booleans())
+members = st.builds(Member, probes, probes, st.booleans(), st.booleans(), st.booleans(), st.booleans())
 wild = st.builds(
     Evidence,
     probes,

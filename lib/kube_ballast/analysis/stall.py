@@ -96,6 +96,8 @@ class Member:
     """An etcd member asked directly; None is not measured (lately). ``used`` is whether this apiserver asks it.
 
     ``back`` is whether it failed not long ago: an apiserver waits longer and longer before it dials such a one again.
+    ``apart`` is whether another member answered while it failed: else all of them may have failed, and it is only not
+    asked again yet.
     """
 
     linearizable: Measured | None
@@ -103,6 +105,7 @@ class Member:
     defragments: bool = False
     used: bool = True
     back: bool = False
+    apart: bool = True
 
     @property
     def answers(self) -> frozenset[Answer]:
@@ -120,7 +123,7 @@ class Member:
         """
         alone = self.serializable is not None and self.serializable.answer in ANSWERED
         least = FAILURES_IN_DOUBT if alone else FAILURES
-        return self.lost and self.linearizable is not None and self.linearizable.failures >= least
+        return self.lost and self.apart and self.linearizable is not None and self.linearizable.failures >= least
 
     @property
     def lost(self) -> bool:
