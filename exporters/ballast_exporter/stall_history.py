@@ -175,7 +175,7 @@ class History:
         with self._lock:
             return self._ended.get(subject)
 
-    def failing(self, subject: str, probe: str, up: float | None = None) -> "Row | None":
+    def failing(self, subject: str, probe: str, up: float | None = None) -> Row | None:
         """Its failures in a row that are timeouts or errors; None while there are fewer than two.
 
         Those that began before ``up`` do not count.

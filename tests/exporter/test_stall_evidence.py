@@ -67,6 +67,13 @@ class Life:
         self.lives(began + 1.0)
         self.history.add(NAME, probe, began, Answer.TIMEOUT)
 
+    def stalls(self) -> None:
+        """A channel that hangs twice while all else answers."""
+        self.hangs(compared=False)
+        self.compared()
+        self.lives(self.now + 0.3)
+        self.hangs(others=True)
+
     @property
     def verdict(self) -> Verdict:
         return self.probes.judgements()[NAME].verdict
@@ -81,10 +88,7 @@ class Known:
 
 def test_a_channel_that_hangs_twice_while_all_else_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     life = Life(monkeypatch)
-    life.hangs(compared=False)
-    life.compared()
-    life.lives(life.now + 0.3)
-    life.hangs(others=True)
+    life.stalls()
     assert life.verdict is Verdict.CHANNEL_STALLED
 
 
@@ -176,10 +180,7 @@ def test_requests_that_are_all_held_up_on_this_side_of_etcd(monkeypatch: pytest.
 def test_what_was_proved_once_is_not_taken_back_while_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever is late for a moment does not answer well during each failure."""
     life = Life(monkeypatch)
-    life.hangs(compared=False)
-    life.compared()
-    life.lives(life.now + 0.3)
-    life.hangs(others=True)
+    life.stalls()
     life.lives(life.now + 3.0)
     life.hangs(compared=False)
     life.lives(life.now + 0.05)

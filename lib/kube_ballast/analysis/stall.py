@@ -68,8 +68,7 @@ class Measured:
     """The last answer of a probe, and how often in a row it was a failure of that kind (an `Answer.OK` has 0).
 
     ``lately`` counts its failures but 429 and the like, and late answers, of the last seconds, also where successes
-    came between.
-    ``said`` is what the failure said of itself.
+    came between. ``said`` is what the failure said of itself.
     """
 
     answer: Answer
@@ -176,6 +175,11 @@ class Evidence:
     starting: bool = False
     writes: bool = True
     in_between: bool = False
+
+    @property
+    def used(self) -> Mapping[str, Member]:
+        """The members that this apiserver asks."""
+        return {name: each for name, each in self.members.items() if each.used}
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +315,7 @@ def _etcd(evidence: Evidence, seen: str) -> Judgement | None:
 
 def _used(evidence: Evidence, seen: str) -> Judgement | None:
     """What the members say that this apiserver uses; None when they are well."""
-    used = {name: each for name, each in evidence.members.items() if each.used}
+    used = evidence.used
     if culprits := tuple(sorted(name for name in used if name in _bad(evidence) or used[name].defragments)):
         if not _some_answer(evidence) and not all(used[name].defragments for name in culprits):
             return _unknown(
@@ -375,7 +379,7 @@ def _elsewhere(evidence: Evidence, seen: str) -> Judgement | None:
             "yet its own check of etcd passes while it answers no read and no write: what holds them up may be on this "
             "side of etcd, such as an audit webhook",
         )
-    used = {name: each for name, each in evidence.members.items() if each.used}
+    used = evidence.used
     if not used:
         return _unknown(seen, "none of the members that it uses is known")
     if all(each.back for each in used.values()):  # one that is not is asked meanwhile
@@ -389,9 +393,14 @@ def _elsewhere(evidence: Evidence, seen: str) -> Judgement | None:
     return _late(evidence, seen)
 
 
+def _late_members(evidence: Evidence) -> list[str]:
+    """Those that it uses and that were late, or failed, in the last seconds."""
+    return sorted(name for name, each in evidence.used.items() if each.late)
+
+
 def _late(evidence: Evidence, seen: str) -> Judgement | None:
     """Who is well now and was not just before explains two failures, and no more."""
-    late = sorted(name for name, each in evidence.members.items() if each.used and each.late)
+    late = _late_members(evidence)
     if evidence.ping is not None and was_late(evidence.ping):
         late.append("its ping")
     if not late or any(probe.failures >= FAILURES_IN_DOUBT for probe in _failing(evidence).values()):
@@ -421,7 +430,7 @@ def _rest(evidence: Evidence) -> Judgement:
 
 
 def _members(evidence: Evidence) -> Judgement | None:
-    slow = tuple(sorted(name for name, each in evidence.members.items() if each.used and each.slow))
+    slow = tuple(sorted(name for name, each in evidence.used.items() if each.slow))
     return Judgement(Verdict.ETCD_SLOW, (f"asked directly, {', '.join(slow)} is slow",), members=slow) if slow else None
 
 
@@ -474,10 +483,9 @@ def _unwritten(evidence: Evidence) -> str:
 
 def _undialled(evidence: Evidence, delivery: Measured) -> str:
     """Why its watches may be on the way to another member, or soon get the news."""
-    used = {name: each for name, each in evidence.members.items() if each.used}
-    if back := sorted(name for name, each in used.items() if each.back):
+    if back := sorted(name for name, each in evidence.used.items() if each.back):
         return f"{', '.join(back)} is only just back: its watches may be on the way to another member"
-    late = sorted(name for name, each in used.items() if each.late)
+    late = _late_members(evidence)
     if late and delivery.failures < FAILURES_IN_DOUBT:
         return f"late, or failed, a few seconds ago: {', '.join(late)}"
     touched = _touched(evidence)
