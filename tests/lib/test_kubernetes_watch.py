@@ -1,5 +1,6 @@
 """Watches: what is told once is not asked for again, and what cannot be told is said."""
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from drills.stack.certificates import Authority
 from kube_ballast.clients.errors import BadResponse, Unavailable
 from kube_ballast.clients.kubernetes import (
     Broken,
@@ -18,6 +20,7 @@ from kube_ballast.clients.kubernetes import (
     PartialObjectMetadata,
     follow,
     limits,
+    line,
     watch,
 )
 from kube_ballast.clients.kubernetes.watch import News
@@ -197,3 +200,36 @@ def test_a_stop_ends_it_wherever_it_waits(before: int, tmp_path: Path) -> None:
         follower.stop.set()
         eventually(lambda: not thread.is_alive())
     assert all(each.startswith(("current", "broken")) for each in rest)
+
+
+class StopAt(threading.Event):
+    """Is set once it was looked at ``looks`` times."""
+
+    def __init__(self, looks: int) -> None:
+        super().__init__()
+        self._looks = looks
+
+    def is_set(self) -> bool:
+        self._looks -= 1
+        return self._looks < 0
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_stop_while_it_connects_leaves_no_socket_open(
+    scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[socket.socket] = []
+
+    def recorded(family: int, kind: int, protocol: int) -> socket.socket:
+        opened.append(socket.SocketType(family, kind, protocol))
+        return opened[-1]
+
+    Authority(tmp_path)
+    monkeypatch.setattr(line, "socket", SimpleNamespace(**vars(socket) | {"socket": recorded}))
+    with ScriptedApiserver(lambda _: Say(503, b"", {})) as server:
+        url = server.url.replace("http:", f"{scheme}:")
+        for looks in range(8):
+            for _ in follow(client(url, tmp_path), NODES, stop=StopAt(looks)):
+                pass
+    assert opened
+    assert [sock for sock in opened if sock.fileno() != -1] == []

@@ -20,7 +20,7 @@ from kube_ballast.clients.errors import BadResponse, ClientError, Denied, Timeou
 from kube_ballast.clients.http import certificate_refusal
 from kube_ballast.clients.kubernetes.access import Access, host_of
 from kube_ballast.clients.kubernetes.failures import UNKNOWN, explain, status_of
-from kube_ballast.clients.kubernetes.limits import Limit, Overdue, within
+from kube_ballast.clients.kubernetes.limits import Ended, Limit, Overdue, within
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -236,7 +236,7 @@ def _connected(access: Access, limit: Limit) -> socket.socket:
         except TimeoutError:
             sock.close()
             raise Overdue from None
-        except (ssl.SSLError, Timeout, Overdue):
+        except (ssl.SSLError, Timeout, Overdue, Ended):
             sock.close()
             raise
         except OSError as error:
