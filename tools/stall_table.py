@@ -14,6 +14,7 @@ ONCE = Measured(Answer.TIMEOUT, 1, 1)
 SHARE = Measured(Answer.OK, 0, 1)
 SLOW = Measured(Answer.SLOW, 4, 4)
 LATE = Measured(Answer.SLOW, 2, 2)
+REFUSES = Measured(Answer.ERROR, 2, 2, said="500: etcdserver: permission denied")
 REJECTED = Measured(Answer.REJECTED, 2)
 REFUSED = Measured(Answer.REFUSED, 2)
 DENIED = Measured(Answer.DENIED, 2, said="403 Forbidden")
@@ -54,11 +55,17 @@ ROWS: tuple[tuple[str, Evidence], ...] = (
     ("one resource hangs, every member answers", replace(HEALTHY, reads=ONE)),
     ("only its own check of etcd fails", replace(HEALTHY, readiness=FAILS)),
     ("everything is answered with 500, every member answers", replace(MUTE, canary=FAILS, reads=ALL_FAIL)),
+    ("reads are answered with an error of etcd's own", replace(HEALTHY, reads={**READS, "pods": REFUSES})),
     ("reads and writes hang, etcd cannot be asked", replace(MUTE, members={})),
     ("etcd cannot be asked, and nothing reaches it", replace(MUTE, members={}, others_write=False)),
     ("etcd cannot be asked, nothing fails", replace(HEALTHY, members={})),
     ("reads and writes hang, and through the others", replace(MUTE, others_write=False)),
     ("reads and writes hang, one member is not measured", replace(MUTE, members={**MEMBERS, "c": Member(None, None)})),
+    ("reads and writes hang, and etcd has a member that nobody asks", replace(MUTE, unasked=1)),
+    (
+        "reads and writes hang, a member that it does not use fails",
+        replace(MUTE, members={"a": WELL, "c": replace(DEAD, used=False)}),
+    ),
     ("reads and writes hang, one member denies us", replace(MUTE, members={**MEMBERS, "c": Member(DENIED, DENIED)})),
     ("reads and writes hang, one resource is not measured", replace(MUTE, reads={**MUTE.reads, "configmaps": None})),
     ("reads and writes hang, a member it uses fails", replace(MUTE, members={**MEMBERS, "c": DEAD})),

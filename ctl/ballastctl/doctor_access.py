@@ -141,11 +141,11 @@ def _with_scheme(url: str, *, secure: bool = True) -> str:
     return url if "://" in url else f"{'https' if secure else 'http'}://{url}"
 
 
-def _on_its_host(server: Server, etcd: EtcdConfig | None) -> tuple[str, ...] | None:
-    """The members there; None, which is all of them, where there is none."""
+def _on_its_host(server: Server, etcd: EtcdConfig | None) -> tuple[str, ...]:
+    """The members there."""
     host = urlsplit(server.config.url).hostname
     members = etcd.members if etcd else ()
-    return tuple(each.endpoint for each in members if urlsplit(each.endpoint).hostname == host) or None
+    return tuple(each.endpoint for each in members if urlsplit(each.endpoint).hostname == host)
 
 
 def _configured(file: Path) -> Patients:

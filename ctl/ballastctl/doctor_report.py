@@ -15,7 +15,8 @@ CUT: Final = "docs/runbooks/apiserver-cut-etcd-connections.md"
 _DO: Final[Mapping[Verdict, str]] = {
     Verdict.CHANNEL_STALLED: f"cut its connections to etcd, on its host: {CUT}. It dials again within a second and "
     "lists nothing anew. Do not send it SIGTERM: a stalled apiserver does not end",
-    Verdict.WATCH_STALE: "what watches through it acts on old news: docs/alerts/ApiserverWatchStale.md",
+    Verdict.WATCH_STALE: "take it out of the load balancer, since what watches through it acts on old news, and "
+    "restart it while another is ok: docs/alerts/ApiserverWatchStale.md",
     Verdict.ETCD_MEMBER_BAD: "look at that member, and leave the apiserver alone: docs/alerts/EtcdMemberBad.md. "
     "A defragmentation ends by itself",
     Verdict.ETCD_SLOW: "look at that member's disk and load, and leave the apiserver alone: docs/alerts/EtcdSlow.md",
@@ -31,8 +32,8 @@ _ALL_STALLED: Final = (
 )
 NO_ETCD: Final = (
     "etcd itself: no --endpoints were given. Without it a stalled channel cannot be told from a sick etcd, and either "
-    "is called unknown. On a kubeadm control plane: --endpoints https://127.0.0.1:2379 --cacert "
-    "/etc/kubernetes/pki/etcd/ca.crt --cert /etc/kubernetes/pki/etcd/healthcheck-client.crt --key "
+    "is called unknown. On a kubeadm control plane: --local-etcd --endpoints https://HOST:2379,… (of every control "
+    "plane) --cacert /etc/kubernetes/pki/etcd/ca.crt --cert /etc/kubernetes/pki/etcd/healthcheck-client.crt --key "
     "/etc/kubernetes/pki/etcd/healthcheck-client.key"
 )
 NO_WRITES: Final = (

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from http.client import HTTPException
 from typing import Final
 
 import msgspec
@@ -145,10 +146,8 @@ class Canary:
 
 
 def _broke_off(error: ClientError) -> bool:
-    """Whether the other end did that: who merely hangs, or is cut off, ends nothing."""
-    cause = error.__cause__
-    hangs = isinstance(cause, OSError) and not isinstance(cause, ConnectionError)
-    return isinstance(error, Unavailable) and not hangs
+    """Whether the other end broke the connection: who hangs, is cut off, or answers that he cannot, has not ended."""
+    return isinstance(error, Unavailable) and isinstance(error.__cause__, ConnectionError | HTTPException)
 
 
 def _patched(client: Kubernetes, change: dict[str, dict[str, str]], ends: float) -> _Lease:

@@ -57,8 +57,8 @@ class _Kept:
     row_began: float = 0.0
     lost: int = 0
     """Failures of any kind since the last success; a refusal of any probe is as good as two of them."""
-    gone: tuple[float, float] | None = None
-    """From when to when it last failed for certain."""
+    gone: tuple[float, float, float] | None = None
+    """When it last failed for certain: the first and the last failure's begin, and its end."""
     failed: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
     well: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
     """When the last right answers, that were not late, began and ended."""
@@ -117,12 +117,17 @@ class History:
             if failures:
                 kept.row.append((began, now))
             if failures >= FAILURES and answer in DEAD:
-                kept.gone = kept.row_began, now
+                kept.gone = kept.row_began, began, now
             if answer in (*DEAD, Answer.SLOW):
                 kept.failed.append((began, now))
             kept.began, kept.ended, kept.measured = began, now, Measured(answer, failures, said=said)
             kept.seconds = now - began if seconds is None else seconds
             return failures
+
+    def count(self, subject: str, probe: str, answer: Answer) -> None:
+        """It ended so, and tells nothing of what it asks about."""
+        with self._lock:
+            self._kept.setdefault((subject, probe), _Kept()).answers[answer] += 1
 
     def ended(self, subject: str) -> None:
         """What we had there broke off: whoever answers next may be another."""
@@ -191,10 +196,13 @@ class History:
             return Row(first if up is not None and kept.row_began < up else kept.row_began, tuple(later))
 
     def gone(self, subject: str, probe: str) -> tuple[float, float] | None:
-        """From when to when it last failed for certain; None for never."""
+        """From when to when it is known to have failed, from one failure's begin to another's; None for never.
+
+        The last one may have been under way for a while when it was well again.
+        """
         with self._lock:
             kept = self._kept.get((subject, probe))
-            return kept.gone if kept is not None else None
+            return kept.gone[:2] if kept is not None and kept.gone is not None else None
 
     def well_between(self, subject: str, probe: str, begin: float, end: float) -> bool:
         """Whether it was asked no sooner than ``begin`` and answered well by ``end``."""
@@ -208,7 +216,7 @@ class History:
             kept = self._kept.get((subject, probe))
             if kept is None or kept.gone is None:
                 return False
-            since, until = kept.gone
+            since, _, until = kept.gone
             return self._tick() <= until + min(until - since + REDIAL_SECONDS, LONGEST_REDIAL_SECONDS)
 
     def told(self, subject: str, probe: str) -> Told:

@@ -103,6 +103,12 @@ class Pages:
                 told[key] = told.get(key, 0.0) + count
             return replace(found, succeeded=told)
 
+    def started(self, name: str) -> float | None:
+        """When its process began, in its own Unix seconds; None where no page says so."""
+        with self._lock:
+            kept = self._kept.get(name)
+            return kept[-1].who.started or None if kept else None
+
     def words(self, name: str) -> tuple[str, ...]:
         """What speaks of trouble in its pages, or that none can be had."""
         known = self.progress(name)

@@ -13,10 +13,10 @@ from typing import Final
 
 from ballast_exporter.apiservers import Apiservers, Listed
 from ballast_exporter.contract import RequestCounter
-from ballast_exporter.stall_apiserver import CANARY, PING, PROBES, READINESS, READS, STORAGE, Asked, Server
+from ballast_exporter.stall_apiserver import CACHED, CANARY, PING, PROBES, READINESS, READS, STORAGE, Asked, Server
 from ballast_exporter.stall_asking import AGAIN_SECONDS, Asker
 from ballast_exporter.stall_canary import DELIVERY, Canary
-from ballast_exporter.stall_history import History
+from ballast_exporter.stall_history import History, Row
 from ballast_exporter.stall_members import LINEARIZABLE, Members, address
 from ballast_exporter.stall_pages import EVERY_SECONDS, Pages
 from ballast_exporter.stall_report import ApiserverReport, Report
@@ -28,8 +28,11 @@ __all__ = ["Probes", "Server"]
 
 FIND_EVERY_SECONDS, FIND_AGAIN_SECONDS, FIND_SECONDS = 60.0, 5.0, 5.0
 """How often the cluster is asked where its apiservers are, after a failure too, and how long that may take."""
-STARTING_SECONDS: Final = 10.0
-"""An apiserver that just began to answer is not yet judged by what does not work: its caches are being filled."""
+STARTING_SECONDS, STARTED_SECONDS = 10.0, 30.0
+"""An apiserver that just began to answer is not yet judged by what does not work: its caches are being filled.
+
+The second is since its process began, where its metrics say so.
+"""
 _TICK_SECONDS: Final = 0.25
 
 
@@ -59,6 +62,8 @@ class Probes:
         self._asked: Mapping[str, Asked] = {}
         self._unusable: Mapping[str, str] = {}
         self._trouble: tuple[str, ...] = ()
+        self._proof: dict[tuple[str, str], float] = {}
+        """When the row of failures began in which the channel was proved to be at fault, by apiserver and probe."""
 
     def run(self, stop: threading.Event) -> None:
         """Probe until ``stop`` is set."""
@@ -149,7 +154,7 @@ class Probes:
 
     def _notes(self) -> Sequence[str]:
         alone = [f"{name}: no verdict: {why}" for name, why in sorted(self._unusable.items())]
-        return (*self._trouble, *alone, *self._history.notes())
+        return (*self._trouble, *alone, *self._members.notes(), *self._history.notes())
 
     def _used(self, server: Server) -> tuple[str, ...]:
         return tuple(sorted(self._members.names if server.members is None else map(address, server.members)))
@@ -169,20 +174,24 @@ class Probes:
             if probe != PING and (row := history.failing(name, probe, up)) is not None
         }
         # What was well before something failed tells nothing of why it fails.
-        storage = [row for probe in STORAGE if (row := failing.get(probe)) is not None]
-        since = min((row.first for row in storage or failing.values()), default=None)
+        storage = {probe: row for probe in STORAGE if (row := failing.get(probe)) is not None}
+        since = min((row.first for row in (storage or failing).values()), default=None)
         return Evidence(
             ping=history.measured(name, PING, since),
             readiness=history.measured(name, READINESS, up=up),
-            canary=history.measured(name, CANARY, up=up),
+            # News is of a write: what was written before the first that is overdue shows nothing of it.
+            canary=history.measured(name, CANARY, None if storage else since, up=up),
             delivery=history.measured(name, DELIVERY, up=up),
             reads={resource: history.measured(name, resource, up=up) for resource in READS},
             members=self._members.seen(self._used(server), since),
+            unasked=self._members.unasked if server.members is None else 0,
             others_write=self._others_reach_etcd(name, since),
-            answered=any(self._answered_meanwhile(name, row.first, *each) for row in storage for each in row.later),
+            answered=any(
+                self._answered_meanwhile(name, row.first, *each) for row in storage.values() for each in row.later
+            ),
             starting=self._starting(name, up),
             writes=self._canary is not None,
-            in_between=any(self._well_meanwhile(server, row.first, *each) for row in storage for each in row.later),
+            in_between=any(self._proved(server, probe, row) for probe, row in storage.items()),
         )
 
     def _answered_meanwhile(self, name: str, first: float, began: float, ended: float) -> bool:
@@ -193,14 +202,28 @@ class Probes:
     def _starting(self, name: str, up: float | None) -> bool:
         """Whether it answers only since a moment ago, or broke off or refused connections a moment ago."""
         changed = [at for at in (up, self._history.ended_at(name)) if at is not None]
-        return bool(changed) and time.monotonic() - max(changed) < STARTING_SECONDS
+        lately = bool(changed) and time.monotonic() - max(changed) < STARTING_SECONDS
+        started = self._pages.started(name)
+        return lately or (started is not None and 0.0 <= time.time() - started < STARTED_SECONDS)
 
-    def _well_meanwhile(self, server: Server, first: float, began: float, ended: float) -> bool:
-        """Whether a ping, and a read of each member that it uses, were answered well between the first failure and it.
+    def _proved(self, server: Server, probe: str, row: Row) -> bool:
+        """Whether all else was well during one of the failures in that row; it stays proved as long as the row lasts.
+
+        The watch cache goes stale in time, and its reads hang as well then.
+        """
+        known = server.name, probe
+        if any(self._well_meanwhile(server, probe, row.first, *each) for each in row.later):
+            self._proof[known] = row.first
+        return self._proof.get(known) == row.first
+
+    def _well_meanwhile(self, server: Server, probe: str, first: float, began: float, ended: float) -> bool:
+        """Whether what needs no etcd, and each member that it uses, answered well between the first failure and it.
 
         And during it, where it took its time: what stands still twice in a row looks like one that is stuck.
         """
-        asked = ((server.name, PING), *((member, LINEARIZABLE) for member in self._used(server)))
+        front = (PING, CACHED[probe]) if probe in CACHED else (PING,)
+        members = ((member, LINEARIZABLE) for member in self._used(server))
+        asked = (*((server.name, each) for each in front), *members)
         spans = [(first, began), *([(began, ended)] if _took_time(began, ended) else [])]
         return all(self._history.well_between(*each, *span) for each in asked for span in spans)
 

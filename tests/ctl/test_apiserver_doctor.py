@@ -143,6 +143,18 @@ def test_a_dead_apiserver_is_named_and_the_json_has_everything(kubeconfig: Path,
     assert any("no --endpoints" in words for words in told["not_measured"])
 
 
+@pytest.mark.parametrize(("member", "used"), [("127.0.0.1:1", ["127.0.0.1:1"]), ("127.0.0.2:1", [])])
+def test_with_local_etcd_an_apiserver_uses_the_member_on_its_host_and_no_other(
+    kubeconfig: Path, closed: str, member: str, used: list[str]
+) -> None:
+    local = ("--local-etcd", "--endpoints", member)
+    _, out, _ = run(
+        "--kubeconfig", kubeconfig, "--apiserver", closed, "--seconds", 8, "-o", "json", "--no-write", *local
+    )
+    (patient,) = json.loads(out)["apiservers"]
+    assert patient["members"] == used
+
+
 def test_a_cluster_that_does_not_answer_is_told_how_to_name_its_apiservers(kubeconfig: Path) -> None:
     code, _, err = run("--kubeconfig", kubeconfig)
     assert code == 3

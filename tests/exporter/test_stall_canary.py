@@ -15,7 +15,7 @@ from ballast_exporter.stall_canary import DELIVERED_WITHIN_SECONDS, DELIVERY, OP
 from ballast_exporter.stall_history import History
 from kube_ballast.analysis.stall import Answer
 from kube_ballast.clients.errors import ClientError, Conflict, Denied, Timeout, Unavailable
-from kube_ballast.clients.kubernetes import Kubernetes
+from kube_ballast.clients.kubernetes import Kubernetes, TooManyRequests
 from kube_ballast.config import HttpConfig
 from tests.lib.fakes import RawServer, http
 from tests.waiting import eventually
@@ -246,6 +246,8 @@ def test_a_watch_that_breaks_off_shows_that_its_apiserver_may_have_been_started_
         (caused(Unavailable("a", "Connection timed out"), TimeoutError()), False),
         (Timeout("a", "no whole answer within 150 s"), False),
         (Denied("a", "403"), False),
+        (TooManyRequests("a", "429: its cache is not ready", 1.0), False),
+        (Unavailable("a", "503"), False),
     ],
 )
 def test_who_hangs_or_is_cut_off_has_not_ended(error: ClientError, *, ended: bool) -> None:

@@ -1,11 +1,12 @@
 """What the probes' answers amount to: time lines of what really happens, set by hand."""
 
+import time
 from typing import Final
 
 import pytest
 
 from ballast_exporter.contract import RequestCounter
-from ballast_exporter.stall_apiserver import CANARY, PING, READINESS, READS, Server
+from ballast_exporter.stall_apiserver import CACHED, CANARY, PING, READINESS, READS, Server
 from ballast_exporter.stall_canary import DELIVERY
 from ballast_exporter.stall_history import History
 from ballast_exporter.stall_probes import Probes
@@ -52,8 +53,9 @@ class Life:
         for probe in ("linearizable", "serializable"):
             self.answers(probe, answer, name=which)
 
-    def compared(self) -> None:
+    def compared(self, probe: str = "pods") -> None:
         self.answers(PING)
+        self.answers(CACHED[probe])
         self.members()
 
     def hangs(self, probe: str = "pods", *, compared: bool = True, others: bool = False) -> None:
@@ -61,7 +63,7 @@ class Life:
         began = self.now
         if compared:
             self.lives(began + 0.05)
-            self.compared()
+            self.compared(probe)
         if others:
             self.answers("nodes")
         self.lives(began + 1.0)
@@ -223,3 +225,99 @@ def test_a_member_is_bad_alone_where_another_answered_while_it_failed(
         if meanwhile or turn:
             life.members(which=SECOND)
     assert life.verdict is verdict
+
+
+def test_what_uses_only_members_that_are_asked_is_judged_though_etcd_has_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    life = Life(monkeypatch)
+    life.probes._members._voters = ("http://10.0.0.1:2379", "http://10.0.0.2:2379")
+    life.stalls()
+    assert life.verdict is Verdict.UNKNOWN, "it may use the other one"
+    life.probes._asked = {NAME: Known(Server(HttpConfig(url=f"https://{NAME}"), (f"http://{MEMBER}",)))}  # type: ignore[dict-item]
+    life.probes._asked[OTHER] = Known(Server(HttpConfig(url=f"https://{OTHER}")))  # type: ignore[index]
+    assert life.verdict is Verdict.CHANNEL_STALLED
+
+
+def test_a_read_that_hangs_from_the_watch_cache_too_is_held_up_before_etcd(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as by a blocking audit log whose policy leaves Leases and health checks out."""
+    life = Life(monkeypatch)
+    for turn in range(6):
+        began = life.now
+        life.lives(began + 0.05)
+        life.answers(PING)
+        life.members()
+        life.answers("leases")
+        life.answers(CANARY)
+        life.lives(began + 1.0)
+        life.history.add(NAME, "pods", began, Answer.TIMEOUT)
+        life.history.add(NAME, CACHED["pods"], began, Answer.TIMEOUT)
+        life.lives(life.now + 0.3)
+        assert life.verdict is (Verdict.UNKNOWN if turn else Verdict.OK)
+
+
+def test_what_was_proved_stays_proved_when_the_watch_cache_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    life = Life(monkeypatch)
+    life.stalls()
+    assert life.verdict is Verdict.CHANNEL_STALLED
+    for _ in range(100):  # more than are remembered
+        life.lives(life.now + 3.0)
+        life.answers(PING)
+        life.members()
+        for probe in (READINESS, *READS, CANARY):
+            if probe not in {"pods", "nodes"}:
+                life.answers(probe)
+        life.answers("nodes")
+        for probe in ALL:
+            life.answers(probe, name=OTHER)
+        life.hangs(compared=False)
+    assert life.verdict is Verdict.CHANNEL_STALLED
+
+
+def test_news_that_is_overdue_accuses_the_watch_only_after_a_later_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the channel of Leases alone is stalled, the next write through it fails too."""
+    life = Life(monkeypatch)
+    overdue = life.now
+    life.lives(overdue + 2.5)
+    for _ in range(2):
+        life.history.add(NAME, DELIVERY, overdue, Answer.TIMEOUT)
+    life.compared()
+    assert life.verdict is Verdict.UNKNOWN
+    life.answers(CANARY)
+    assert life.verdict is Verdict.WATCH_STALE
+
+
+def test_a_member_whose_last_failure_ended_after_the_quorum_was_back_is_not_bad_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    life = Life(monkeypatch, members=2)
+    life.hangs(compared=False)
+    life.answers("pods")
+    for which in (MEMBER, SECOND):
+        life.answers("linearizable", Answer.TIMEOUT, took=1.5, name=which)
+    began = life.now
+    life.lives(began + 1.0)
+    life.members(which=SECOND)  # it is back
+    life.lives(began + 1.3)
+    for probe in ("linearizable", "serializable"):
+        life.history.add(MEMBER, probe, began, Answer.TIMEOUT)
+        life.history.add(MEMBER, probe, began, Answer.TIMEOUT)
+    assert life.verdict is not Verdict.ETCD_MEMBER_BAD
+
+
+def test_an_apiserver_whose_process_has_just_begun_may_be_starting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also for an exporter that began in the same moment, and saw nobody refuse."""
+    life = Life(monkeypatch)
+    life.stalls()
+    assert life.verdict is Verdict.CHANNEL_STALLED
+    monkeypatch.setattr(life.probes._pages, "started", lambda name: time.time() - 5.0 if name == NAME else None)
+    assert life.verdict is Verdict.UNKNOWN
+
+
+def test_what_etcd_itself_answers_came_through_the_channel(monkeypatch: pytest.MonkeyPatch) -> None:
+    life = Life(monkeypatch)
+    for _ in range(2):
+        life.compared()
+        life.lives(life.now + 0.3)
+        life.history.add(NAME, "pods", life.now, Answer.ERROR, "GET: 500: etcdserver: permission denied")
+        life.lives(life.now + 1.0)
+    assert life.verdict is Verdict.UNKNOWN
+    assert "etcdserver: permission denied" in " ".join(life.probes.judgements()[NAME].reasons)

@@ -129,19 +129,68 @@ def test_a_lease_that_somebody_deletes_is_written_again_and_nobody_is_blamed(clu
         eventually(lambda: is_well(probes), LATE)
         there = {f"canary-{url.removeprefix('https://').replace(':', '-')}" for url in cluster.urls}
         admin = Kubernetes(KubernetesConfig(kubeconfig=cluster.control.admin))
+        seen: set[Verdict] = set()
+
+        def written_again() -> bool:
+            seen.update(verdicts(probes))
+            return cluster.leases() >= there and is_well(probes)
+
         for lease in there:
             admin.delete(f"{LEASES}/{lease}", timeout=SOON)
-        eventually(lambda: cluster.leases() >= there, LATE, retry=ClientError)
-        eventually(lambda: is_well(probes), LATE)
+        eventually(written_again, LATE, retry=ClientError)
+        assert seen <= {Verdict.OK, Verdict.UNKNOWN}
     before = cluster.leases()
     with probing(cluster.servers(), cluster.etcd.config) as probes:  # as after a kill: it goes on with what is there
         eventually(lambda: is_well(probes), LATE)
     assert cluster.leases() == before
 
 
-def test_who_may_not_write_is_told_so_and_blames_nobody(cluster: Cluster) -> None:
+def test_who_may_do_nothing_is_told_so_and_blames_nobody(cluster: Cluster) -> None:
     with probing(cluster.servers(user="nobody", group=None), cluster.etcd.config) as probes:
         eventually(lambda: told(probes, Verdict.UNKNOWN, "403 Forbidden"), LATE)
+
+
+def test_who_may_only_read_is_told_that_the_write_is_forbidden(cluster: Cluster) -> None:
+    admin = Kubernetes(KubernetesConfig(kubeconfig=cluster.control.admin))
+    rules = [
+        {"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list", "watch"]},
+        {"nonResourceURLs": ["*"], "verbs": ["get"]},
+    ]
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "reader"}
+    subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "reader"}
+    for kind, item in (
+        ("clusterroles", {"rules": rules}),
+        ("clusterrolebindings", {"roleRef": role, "subjects": [subject]}),
+    ):
+        path = f"/apis/rbac.authorization.k8s.io/v1/{kind}"
+        admin.create(path, {"metadata": {"name": "reader"}, **item}, PartialObjectMetadata, timeout=SOON)
+    with probing(cluster.servers(user="reader", group=None), cluster.etcd.config) as probes:
+        eventually(lambda: told(probes, Verdict.UNKNOWN, "since it denies us the write: PATCH"), LATE)
+
+
+def test_a_member_of_etcd_that_nobody_asks_is_named_and_keeps_what_fails_unknown(stack: Stack) -> None:
+    """As where somebody names the member of one host, and each apiserver asks its own."""
+    etcd = stack.etcd(members=3)
+    cluster = Cluster(etcd, stack.kube_apiserver(etcd, n=2, stores=[[each] for each in etcd.endpoints[:2]]))
+    servers = cluster.servers()
+    named = EtcdConfig(members=etcd.config.members[:1])
+    seen: set[Verdict] = set()
+
+    def failing() -> bool:
+        judgement = probes.judgements()[servers[1].name]
+        seen.add(judgement.verdict)
+        return "etcd members that nobody asks: 2" in " ".join(judgement.reasons)
+
+    with probing(servers, named) as probes:
+        eventually(lambda: is_well(probes) and probes.report().notes, LATE)
+        (note,) = probes.report().notes
+        assert all(each in note for each in etcd.endpoints)
+        etcd.members[1].pause()
+        try:
+            eventually(failing, LATE)
+        finally:
+            etcd.members[1].resume()
+    assert seen <= {Verdict.OK, Verdict.UNKNOWN}
 
 
 def test_without_writes_what_is_left_out_is_said(cluster: Cluster) -> None:
@@ -181,7 +230,7 @@ def test_an_apiserver_that_is_just_starting_is_not_blamed(stack: Stack) -> None:
 
         eventually(well_again, 120.0, every=0.02)
         restarting.join()
-    assert seen <= {Verdict.DOWN, Verdict.UNREACHABLE, Verdict.UNKNOWN, Verdict.OK}
+    assert seen <= {Verdict.DOWN, Verdict.UNKNOWN, Verdict.OK}
 
 
 @contextmanager

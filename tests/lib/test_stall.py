@@ -37,6 +37,7 @@ wild = st.builds(
     st.booleans(),
     st.booleans(),
     st.booleans(),
+    st.integers(0, 2),
 )
 known = st.sampled_from([evidence for _, evidence in ROWS])
 
@@ -57,6 +58,7 @@ def crossed(draw: st.DrawFn) -> Evidence:
         draw(known).starting,
         draw(known).writes,
         draw(known).in_between,
+        draw(known).unasked,
     )
 
 
@@ -70,6 +72,7 @@ def poorer(evidence: Evidence) -> Iterator[Evidence]:
     yield replace(evidence, canary=None)
     yield replace(evidence, delivery=None)
     yield replace(evidence, others_write=None)
+    yield replace(evidence, unasked=2)
     for name in evidence.reads:
         yield replace(evidence, reads={**evidence.reads, name: None})
     for name, member in evidence.members.items():
@@ -174,6 +177,13 @@ def test_without_etcd_no_one_is_blamed_for_what_only_etcd_could_clear_up(evidenc
 
 @settings(max_examples=400, deadline=None)
 @given(evidences)
+def test_where_it_may_use_a_member_that_nobody_asks_no_one_is_blamed_for_what_fails(evidence: Evidence) -> None:
+    blamed = {Verdict.CHANNEL_STALLED, Verdict.WATCH_STALE, Verdict.ETCD_DOWN, Verdict.ETCD_MEMBER_BAD}
+    assert judge(replace(evidence, unasked=1)).verdict not in blamed
+
+
+@settings(max_examples=400, deadline=None)
+@given(evidences)
 def test_whatever_is_not_well_has_a_reason(evidence: Evidence) -> None:
     judgement = judge(evidence)
     assert judgement.reasons or judgement.verdict is Verdict.OK
@@ -191,7 +201,9 @@ def test_what_no_longer_fails_is_no_longer_named() -> None:
 
 def test_a_member_that_this_apiserver_does_not_use_is_not_to_blame_for_its_stall() -> None:
     idle = Member(HANGS, HANGS, used=False)
-    assert judge(replace(MUTE, members={**MUTE.members, "c": idle})).verdict is Verdict.CHANNEL_STALLED
+    judgement = judge(replace(MUTE, members={"a": Member(Measured(Answer.OK), Measured(Answer.OK)), "c": idle}))
+    assert judgement.verdict is Verdict.CHANNEL_STALLED
+    assert judgement.reasons[-1] == "asked directly, etcd answers on a", "and of the other it is not so"
 
 
 @pytest.mark.parametrize("others", [None, True])

@@ -16,6 +16,8 @@ FAILURES_IN_DOUBT: Final = 4
 """In a row, where something else may explain two: a late disk, a machine that was busy for a moment."""
 WRITES: Final = "writes"
 """Of the canary's Lease: they take the channel of its reads, and more before it (admission, audit)."""
+ETCD_SAYS: Final = "etcdserver: "
+"""How an error begins that etcd's server sends (api/v3rpc/rpctypes/error.go)."""
 HEALTH: Final = "health"
 """The channel that the apiserver's own check of etcd takes."""
 
@@ -155,13 +157,14 @@ class Evidence:
     """All that is known of one apiserver; None, or a name that is missing, is not measured (lately).
 
     ``reads`` are quorum reads through this apiserver by resource, Leases among them, into which ``canary`` writes.
-    ``members`` is empty where etcd cannot be asked directly. ``others_write`` is whether a write through another
+    ``members`` is empty where etcd cannot be asked directly; ``unasked`` is how many more voters etcd has of which this
+    apiserver may use any. ``others_write`` is whether a write through another
     apiserver works now, or a read where nothing is written; False where there is no other. ``answered`` is whether a
     read or a write through this apiserver was answered while one of those that fail did.
     ``starting`` is whether it began to answer only just now, or has just refused or ended connections. ``writes`` is
-    whether we write at all: without, canary and delivery are left out. ``in_between`` is whether a ping and a
-    linearizable read of each member that it uses were answered, and not late, between two failures in a row of one of
-    the probes that fail, and during the later one.
+    whether we write at all: without, canary and delivery are left out. ``in_between`` is whether all else was answered,
+    and not late, between two failures in a row of one of the probes that fail, and during the later one: a ping, a
+    linearizable read of each member that it uses, and, where a read fails, the same read from the watch cache.
     """
 
     ping: Measured | None
@@ -175,6 +178,7 @@ class Evidence:
     starting: bool = False
     writes: bool = True
     in_between: bool = False
+    unasked: int = 0
 
     @property
     def used(self) -> Mapping[str, Member]:
@@ -234,6 +238,7 @@ def _storage(evidence: Evidence) -> Judgement | None:
         return _unknown(seen, f"not measured: {', '.join(missing)}", *_without_etcd(evidence))
     return (
         _etcd(evidence, seen)
+        or _told_by_etcd(evidence, seen)
         or _rejected(evidence, seen)
         or _elsewhere(evidence, seen)
         or _stalled(evidence, seen, resources)
@@ -277,6 +282,8 @@ def _missing(evidence: Evidence) -> Iterable[str]:
     if not evidence.members:
         yield "etcd itself, so that it cannot be told from the way to it"
     yield from (f"etcd member {name}" for name, member in evidence.members.items() if not member.measured)
+    if evidence.unasked:
+        yield f"etcd members that nobody asks: {evidence.unasked}"
 
 
 def _without_etcd(evidence: Evidence) -> Iterable[str]:
@@ -388,9 +395,17 @@ def _elsewhere(evidence: Evidence, seen: str) -> Judgement | None:
         )
     if not evidence.in_between:
         return _unknown(
-            seen, "ping and etcd are not seen to answer well meanwhile: all of it may have stood still for a moment"
+            seen,
+            "what needs no etcd (a ping, the same read from the watch cache), or etcd, is not seen to answer well "
+            "meanwhile: it may be held up before its storage, or all of it may have stood still for a moment",
         )
     return _late(evidence, seen)
+
+
+def _told_by_etcd(evidence: Evidence, seen: str) -> Judgement | None:
+    """What etcd itself answers came through the channel."""
+    said = sorted({each.said for each in _failing(evidence).values() if ETCD_SAYS in each.said})
+    return _unknown(seen, f"its channel carries requests, and etcd answers: {'; '.join(said)}") if said else None
 
 
 def _late_members(evidence: Evidence) -> list[str]:
@@ -409,7 +424,7 @@ def _late(evidence: Evidence, seen: str) -> Judgement | None:
 
 
 def _stalled(evidence: Evidence, seen: str, resources: tuple[str, ...]) -> Judgement:
-    members = ", ".join(sorted(evidence.members))
+    members = ", ".join(sorted(evidence.used))
     others = ("no other apiserver is seen to reach etcd",) if evidence.others_write is False else ()
     return Judgement(Verdict.CHANNEL_STALLED, (seen, f"asked directly, etcd answers on {members}", *others), resources)
 
@@ -478,7 +493,7 @@ def _unwritten(evidence: Evidence) -> str:
     """Why it is not known that there is news."""
     if evidence.canary is None or not evidence.canary.well:
         return "and its own writes are not seen to work"
-    return "" if _all_measured(evidence) else "and not every etcd member is measured"
+    return "" if _all_measured(evidence) and not evidence.unasked else "and not every etcd member is measured"
 
 
 def _undialled(evidence: Evidence, delivery: Measured) -> str:

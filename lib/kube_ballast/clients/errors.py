@@ -21,7 +21,12 @@ Third-party exceptions never leave ``clients/``: each client maps them to this t
 
 
 class ClientError(Exception):
-    """A request to ``target`` failed; the text says how."""
+    """A request to ``target`` failed; the text says how.
+
+    ``unsent`` is True where there is known to have been no connection to send it on.
+    """
+
+    unsent = False
 
     def __init__(self, target: str, message: str) -> None:
         super().__init__(f"{target}: {message}")

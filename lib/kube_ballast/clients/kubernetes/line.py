@@ -86,8 +86,13 @@ class Line:
         self._sent = False
         try:
             self._waits = _Waits(_connected(access, limit), limit)
+        except Timeout as error:
+            error.unsent = True
+            raise
         except (OSError, Overdue) as error:
-            raise self._explained(error, Request("connect to", access.url, {}), limit) from error
+            failure = self._explained(error, Request("connect to", access.url, {}), limit)
+            failure.unsent = True
+            raise failure from error
         self._connection = http.client.HTTPConnection(*host_of(access.url))
         self._connection.sock = cast("socket.socket", self._waits)
         self._free = True

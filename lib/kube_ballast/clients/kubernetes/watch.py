@@ -7,6 +7,7 @@ of changes".
 import random
 import threading
 from collections.abc import Generator, Iterator
+from http.client import IncompleteRead
 from typing import Final, Literal, TypeVar
 
 import msgspec
@@ -144,7 +145,8 @@ def _lines(response: Response, limit: Limit, idle: float) -> Iterator[bytes]:
     if rest.strip() and not rest.lstrip().startswith(b"{"):
         yield rest  # a proxy's page, for example: whoever reads it says so
     elif rest.strip():
-        raise Unavailable(response.target, f"{response.request.what}: the watch broke off within an event")
+        what = f"{response.request.what}: the watch broke off within an event"
+        raise Unavailable(response.target, what) from IncompleteRead(rest)
 
 
 def _told(line: bytes, kind: type[T], response: Response) -> tuple[str, Changed[T] | Current]:
