@@ -2,8 +2,9 @@
 
 The ground of `make drill-stall` (drills/stall), which takes the components of `make tools-e2e`: while all is well, the
 exporter's count of its requests to each apiserver, beside each apiserver's own count of those that its flow control has
-dispatched, which pings are not, and the count of reads of an etcd member that no apiserver uses. Then the drill's rows
-of this version of the code: those that are missing are made, each fault once. About ten minutes.
+dispatched, which pings are not, and the count of reads of an etcd member that no apiserver uses. The same once more
+while the first apiserver is stalled on all of its channels, where what fails is tried again. Then the drill's rows of
+this version of the code: those that are missing are made, each fault once. About twelve minutes.
 """
 
 import time
@@ -13,17 +14,20 @@ from typing import Final
 
 from benchmarks.report import Report
 from drills.filling import client
+from drills.relay import Fault, Mode
 from drills.stall.faults import SICKNESSES
 from drills.stall.ground import Ground, running
 from drills.stall.making import Options, faults, say
 from drills.stall.rows import ALERT_SECONDS, UNKNOWN_SECONDS, VERDICT_SECONDS, Row
-from drills.stall.watch import Watcher
+from drills.stall.watch import EVERY_SECONDS, Watcher
+from kube_ballast.analysis.stall import Verdict
 from kube_ballast.clients.etcd.types import prefix_end
 from kube_ballast.clients.exposition import Filter, Sample
 from kube_ballast.clients.http import HttpClient
 from kube_ballast.config import HttpConfig
 
 SECONDS: Final = 120.0
+STALLED_WITHIN_SECONDS: Final = 60.0
 TIMEOUT: Final = 30.0
 DISPATCHED, HANDLED = "apiserver_flowcontrol_dispatched_requests_total", "grpc_server_handled_total"
 ASKED: Final = "ballast_source_requests_total"
@@ -39,6 +43,7 @@ def run(report: Report) -> None:
     with running(local=True) as ground:
         Watcher(ground).until_well()
         _cost(report, ground)
+        _cost_of_a_stall(report, ground)
     _drilled(report, faults(Options(names=tuple(each.name for each in SICKNESSES))))
 
 
@@ -49,9 +54,9 @@ def _cost(report: Report, ground: Ground) -> None:
     after, lasted = _counts(ground), time.monotonic() - began
     grown = {name: after[name] - count for name, count in before.items()}
     for name in ("apiserver_1", "apiserver_2"):
-        report.at_most(f"stall_requests_to_{name}", grown[f"asked_{name}"] / lasted, "1/s", 3.0)
+        report.at_most(f"stall_requests_to_{name}", grown[name] / lasted, "1/s", 3.0)
         # Where the flow schema matches nobody none are counted, however many there are.
-        report.at_least(f"stall_requests_dispatched_by_{name}", grown[name] / lasted, "1/s", 0.5)
+        report.at_least(f"stall_requests_dispatched_by_{name}", grown[f"dispatched_by_{name}"] / lasted, "1/s", 0.5)
     report.at_most("stall_reads_of_member", grown["reads"] / lasted, "1/s", 1.0)
     report.at_most("stall_keys_grown", grown["keys"], "keys", 0)
     report.shown("stall_canary_leases", after["leases"], "keys")
@@ -59,19 +64,43 @@ def _cost(report: Report, ground: Ground) -> None:
     report.at_most("stall_canary_history_between_compactions", history / 1e6, "MB", 1.0)
 
 
-def _counts(ground: Ground) -> dict[str, float]:
-    """By the servers themselves."""
-    # The third member is no apiserver's own: whatever is read from it, Ballast reads.
+def _cost_of_a_stall(report: Report, ground: Ground) -> None:
+    watcher = Watcher(ground)
+    ground.set(Fault(Mode.MUTE))
+    ends = time.monotonic() + STALLED_WITHIN_SECONDS
+    while watcher.verdicts()[0] is not Verdict.CHANNEL_STALLED:
+        if time.monotonic() > ends:
+            raise SystemExit(f"not stalled within {STALLED_WITHIN_SECONDS:g} s: {watcher.reasons}")
+        time.sleep(EVERY_SECONDS)
+    say(f"{SECONDS:g} s while the first apiserver is stalled")
+    before, began = _asked(ground), time.monotonic()
+    time.sleep(SECONDS)
+    after, lasted = _asked(ground), time.monotonic() - began
+    ground.heal()
+    asked = after["apiserver_1"] - before["apiserver_1"]
+    report.at_most("stall_requests_to_a_stalled_apiserver", asked / lasted, "1/s", 3.0)
+    report.at_most("stall_reads_of_member_during_a_stall", (after["reads"] - before["reads"]) / lasted, "1/s", 1.0)
+
+
+def _asked(ground: Ground) -> dict[str, float]:
+    """By the exporter of its requests to the apiservers, by the third member of reads: no apiserver uses that one."""
     member = _page(HttpClient(HttpConfig(url=ground.etcd.members[2].metrics_url)), HANDLED, KEYS)
-    with client(ground.etcd) as etcd:
-        leases = etcd.range(LEASES, prefix_end(LEASES), timeout=TIMEOUT).kvs
     own = _page(HttpClient(HttpConfig(url=ground.exporter.url)), ASKED)
     asked = {each.labels["target"]: each.value for each in own if each.labels["collector"] == "grpc_stall"}
     return {
-        **{f"apiserver_{number + 1}": _dispatched(ground, number) for number in range(2)},
-        **{f"asked_apiserver_{number + 1}": asked[name] for number, name in enumerate(ground.names)},
+        **{f"apiserver_{number + 1}": asked[name] for number, name in enumerate(ground.names)},
         "reads": sum(each.value for each in member if each.labels.get("grpc_method") == "Range"),
         "keys": sum(each.value for each in member if each.name == KEYS),
+    }
+
+
+def _counts(ground: Ground) -> dict[str, float]:
+    """By the servers themselves."""
+    with client(ground.etcd) as etcd:
+        leases = etcd.range(LEASES, prefix_end(LEASES), timeout=TIMEOUT).kvs
+    return {
+        **_asked(ground),
+        **{f"dispatched_by_apiserver_{number + 1}": _dispatched(ground, number) for number in range(2)},
         "leases": len(leases),
         "canary_bytes": sum(each.version * (len(each.key) + len(each.value)) for each in leases),
     }

@@ -19,7 +19,7 @@ from drills.stall.faults import SICKNESSES, measure
 from drills.stall.ground import Ground, running
 from drills.stall.lookalikes import LOOKALIKES
 from drills.stall.observe import Observed
-from drills.stall.rows import CURES_DECIDE, LOOKALIKES_DECIDE, RENEWING, Row, Rows, version
+from drills.stall.rows import CURES_DECIDE, LOOKALIKES_DECIDE, RENEWING, Row, Rows
 from drills.stall.watch import Watcher
 
 FAULTS_FILE, LOOKALIKES_FILE = Path("build/stall.jsonl"), Path("build/stall-lookalikes.jsonl")
@@ -66,7 +66,7 @@ def say(what: str) -> None:
 
 def faults(options: Options) -> list[Row]:
     """All rows that are asked for and of this version, those that were missing made now."""
-    kept = Rows(FAULTS_FILE, Row, version())
+    kept = Rows(FAULTS_FILE, Row)
     known = {each.name: each for each in SICKNESSES}
 
     def made(endpoints: str) -> list[Row]:
@@ -86,6 +86,7 @@ def faults(options: Options) -> list[Row]:
                         endpoints=endpoints,
                         nodes=options.nodes,
                         renewing=share,
+                        renewed_every=fleet.renewed_every if fleet else 0.0,
                     )
                     kept.add(row)
                     say(f"  {rows.told(row)}")
@@ -110,7 +111,7 @@ def _renewing(ground: Ground, fleet: Fleet | None) -> float:
 
 def lookalikes(options: Options) -> list[Observed]:
     """The same of what only looks like a fault."""
-    kept = Rows(LOOKALIKES_FILE, Observed, version(LOOKALIKES_DECIDE))
+    kept = Rows(LOOKALIKES_FILE, Observed, LOOKALIKES_DECIDE)
     known = {each.name: each for each in LOOKALIKES}
 
     def made(endpoints: str) -> list[Observed]:
@@ -135,7 +136,7 @@ def lookalikes(options: Options) -> list[Observed]:
 
 def cures(options: Options) -> list[Cured]:
     """The same of the cures; each has a ground of its own."""
-    kept = Rows(CURES_FILE, Cured, version(CURES_DECIDE))
+    kept = Rows(CURES_FILE, Cured, CURES_DECIDE)
 
     def made() -> list[Cured]:
         return [row for row in kept.read() if row.cure in options.names]

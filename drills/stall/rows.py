@@ -19,18 +19,18 @@ WELL_SECONDS: Final = 120.0
 RENEWING: Final = 0.9
 """Of the fake nodes, so many have to renew their Leases when a fault begins."""
 DECIDES: Final = (
-    "lib/kube_ballast/analysis/apiserver_identity.py",
+    "lib/kube_ballast/analysis/apiserver_*.py",
     "lib/kube_ballast/analysis/stall*.py",
+    "lib/kube_ballast/config*.py",
     "lib/kube_ballast/clients/*.py",
     "lib/kube_ballast/clients/etcd/*.py",
     "lib/kube_ballast/clients/kubernetes/*.py",
-    "exporters/ballast_exporter/stall_*.py",
+    "exporters/ballast_exporter/*.py",
     "exporters/ballast_exporter/collectors/grpc_stall.py",
     "deploy/kubernetes/flow-control.yaml",
     "deploy/kubernetes/rbac.yaml",
     "drills/relay/*.py",
-    "drills/stack/kubernetes.py",
-    "drills/stack/kwok.py",
+    "drills/stack/*.py",
     "drills/stall/ground.py",
     "drills/stall/faults.py",
     "drills/stall/making.py",
@@ -44,8 +44,9 @@ CURES_DECIDE: Final = (
     *DECIDES,
     "drills/cure.py",
     "drills/stall/cures.py",
+    "lib/kube_ballast/analysis/control_plane.py",
     "lib/kube_ballast/clients/hosts/**/*",
-    "remediator/ballast_remediator/runbooks/apiserver_*.py",
+    "remediator/ballast_remediator/**/*",
 )
 LOOKALIKES_DECIDE: Final = (
     *DECIDES,
@@ -79,6 +80,8 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True):
     endpoints: str = ""
     nodes: int = 0
     renewing: float = 1.0
+    renewed_every: float = 0.0
+    """How many seconds lie between two renewals of a fake node's Lease."""
 
     @property
     def misses(self) -> tuple[str, ...]:
@@ -123,8 +126,9 @@ R = TypeVar("R", bound=Versioned)
 class Rows(Generic[R]):
     """A file of rows; those that another version made stay there and are not given."""
 
-    def __init__(self, file: Path, kind: type[R], code: str) -> None:
-        self._file, self._kind, self.code = file, kind, code
+    def __init__(self, file: Path, kind: type[R], decides: Iterable[str] = DECIDES) -> None:
+        self._file, self._kind, self._decides = file, kind, tuple(decides)
+        self.code = version(self._decides)
 
     def read(self) -> tuple[R, ...]:
         """Those of this version."""
@@ -138,7 +142,9 @@ class Rows(Generic[R]):
             return False
 
     def add(self, row: R) -> None:
-        """One that is made."""
+        """One that is made. Raises SystemExit when the sources changed meanwhile: nobody knows what made it."""
+        if version(self._decides) != self.code:
+            raise SystemExit("the sources that decide a row were changed while it was made: it does not count")
         self._file.parent.mkdir(exist_ok=True)
         with self._file.open("ab") as file:
             file.write((b"" if self._whole() else b"\n") + msgspec.json.encode(row) + b"\n")
@@ -166,11 +172,16 @@ def table(rows: Iterable[Row]) -> str:
     for (endpoints, nodes, fault), made in groups.items():
         wrong = sum(len(row.wrong) + (row.lost is not None) for row in made)
         lines.append(
-            f"| {endpoints} | {nodes:,} | {fault} | `{made[0].expected}` | {len(made)} "
+            f"| {endpoints} | {_nodes(nodes, made)} | {fault} | `{made[0].expected}` | {len(made)} "
             f"| {_worst([row.verdict for row in made])} | {_worst([row.alert for row in made])} "
             f"| {wrong} | {max(row.unknown for row in made):.1f} s | {_worst([row.well for row in made])} |"
         )
     return "\n".join(lines)
+
+
+def _nodes(nodes: int, made: Sequence[Row]) -> str:
+    """With how often they renewed, at the least often."""
+    return f"{nodes:,}, every {max(row.renewed_every for row in made):g} s" if nodes else "0"
 
 
 def _worst(seconds: Sequence[float | None]) -> str:

@@ -17,7 +17,7 @@ from benchmarks import stall as benchmark
 from benchmarks.report import Report
 from drills.cure import CUT, RESTART
 from drills.stack import Stack, StackError
-from drills.stall import cures, faults, lookalikes, making, observe
+from drills.stall import cures, faults, lookalikes, making, observe, rows
 from drills.stall.__main__ import main
 from drills.stall.audit_webhook import AuditWebhook
 from drills.stall.cures import BACK_SECONDS, CURES, SETTLED_WRITES, SUCCEEDED, Cured, Writer
@@ -33,7 +33,6 @@ from drills.stall.rows import (
     Row,
     Rows,
     table,
-    version,
 )
 from drills.stall.watch import ALERTS, BLAMELESS, Account
 from kube_ballast.analysis.stall import Verdict
@@ -138,27 +137,32 @@ def test_the_table_gives_the_worst_the_median_and_what_never_came() -> None:
     assert "| 3 | 7.0 s (5.0 s) | never in 1 of 3 | 1 |" in line
 
 
-def test_rows_that_another_version_made_do_not_count(tmp_path: Path) -> None:
-    file = tmp_path / "rows.jsonl"
-    Rows(file, Row, "a").add(WELL)
-    Rows(file, Row, "b").add(msgspec.structs.replace(WELL, code="b", verdict=4.0))
-    assert Rows(file, Row, "a").read() == (WELL,)
-    assert [row.verdict for row in Rows(file, Row, "b").read()] == [4.0]
-
-
 def test_a_line_that_a_run_was_ended_in_is_passed_over(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
-    Rows(file, Row, "a").add(WELL)
+    kept = Rows(file, Row)
+    made = msgspec.structs.replace(WELL, code=kept.code)
+    kept.add(made)
     with file.open("ab") as torn:
-        torn.write(msgspec.json.encode(WELL)[:-20])
-    assert Rows(file, Row, "a").read() == (WELL,)
-    Rows(file, Row, "a").add(WELL)
-    assert Rows(file, Row, "a").read() == (WELL, WELL)
+        torn.write(msgspec.json.encode(made)[:-20])
+    assert kept.read() == (made,)
+    kept.add(made)
+    assert kept.read() == (made, made)
 
 
-def test_the_version_follows_from_the_files_that_decide() -> None:
-    assert version() == version()
-    assert version(["lib/kube_ballast/analysis/stall.py"]) != version(["drills/relay/*.py"])
+def test_a_row_of_other_sources_does_not_count_and_none_is_kept_whose_sources_changed_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "ROOT", tmp_path)
+    source = tmp_path / "judge.py"
+    source.write_text("a")
+    kept = Rows(tmp_path / "rows.jsonl", Row, ["*.py"])
+    kept.add(msgspec.structs.replace(WELL, code=kept.code))
+    kept.add(msgspec.structs.replace(WELL, code="of other sources"))
+    assert len(kept.read()) == 1
+    source.write_text("b")
+    with pytest.raises(SystemExit, match="changed while it was made"):
+        kept.add(msgspec.structs.replace(WELL, code=kept.code))
+    assert Rows(tmp_path / "rows.jsonl", Row, ["*.py"]).read() == ()
 
 
 def test_all_are_made_once_before_any_is_made_twice() -> None:
@@ -255,7 +259,7 @@ def test_more_than_asked_for_of_one_does_not_hide_what_another_lacks(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    kept = Rows(FAULTS_FILE, Row, version())
+    kept = Rows(FAULTS_FILE, Row)
     names = [each.name for each in faults.SICKNESSES]
     for name in [names[0], *names[:-1]]:
         kept.add(msgspec.structs.replace(WELL, fault=name, code=kept.code))
@@ -323,7 +327,7 @@ def test_only_the_lookalike_of_the_webhook_has_one_and_short_rows_do_not_count(
         )
 
     monkeypatch.setattr(observe, "observe", watched)
-    kept = Rows(LOOKALIKES_FILE, Observed, version(LOOKALIKES_DECIDE))
+    kept = Rows(LOOKALIKES_FILE, Observed, LOOKALIKES_DECIDE)
     kept.add(msgspec.structs.replace(SEEN, name="idle cluster", lasted=30.0, code=kept.code, endpoints="local"))
     names = ("audit webhook stuck", "slow scrape", "idle cluster")
     made = making.lookalikes(Options(names=names))
