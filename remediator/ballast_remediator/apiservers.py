@@ -121,7 +121,7 @@ class Apiservers:
         """On its host: the process, and which connections would be cut. Raises as `Hosts.connections` does."""
         return self.hosts.connections(self.where(name))
 
-    def state(self, name: str, *, process: str | None = None, connections: int | None = None) -> ControlPlane:
+    def state(self, name: str) -> ControlPlane:
         """What etcd and the exporters say now; the evidence, which is the first to grow old, is asked for last.
 
         Raises:
@@ -139,8 +139,8 @@ class Apiservers:
             silent=tuple(one.url for one in self._exporters if one.url not in evidence),
             tellers=tuple(url for url, told in evidence.items() if any(one.subject == name for one in told)),
             members=members,
-            process=process,
-            connections=connections,
+            process=None,
+            connections=None,
             unready=unready,
         )
 

@@ -46,7 +46,7 @@ def ended(ground: Ground, runbook: str, *, besides: frozenset[str] = frozenset()
     return ground.ctl().run(found, timeout=10)
 
 
-def writes(ground: Ground, apiserver: Apiserver) -> bool:
+def reads_etcd(ground: Ground, apiserver: Apiserver) -> bool:
     """Whether a quorum read through that apiserver passes."""
     return ground.client(apiserver).text("/readyz/etcd-readiness", timeout=5) == "ok"
 
@@ -62,7 +62,7 @@ def test_old_connections_that_are_sick_are_cut_and_the_apiserver_goes_on() -> No
         assert step.result is not None
         assert f"connections that process {pid} had to" in step.result
         assert any("changed: [cp-1]" in entry.words for entry in run.timeline), "what Ansible said is kept"
-        assert writes(ground, ground.sick)
+        assert reads_etcd(ground, ground.sick)
         assert (ground.sick.process.pid, ground.sick.process.running) == (pid, True)
         assert relists(ground, ground.sick) == before
 
@@ -95,7 +95,7 @@ def test_where_new_connections_stall_as_well_it_says_so_and_a_restart_follows_on
             restarts.append(ended(ground, RESTART, besides=frozenset(one.id for one in restarts)))
         assert restarts[-1].state == "succeeded", restarts[-1].reason
         assert ground.sick.process.pid != pid
-        assert writes(ground, ground.sick)
+        assert reads_etcd(ground, ground.sick)
 
 
 class starting:  # noqa: N801 - a context
