@@ -1,6 +1,7 @@
 """What one apiserver is asked, each on a clock of its own."""
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 from ballast_exporter.stall_asking import Ask, Asker, Pace, Probe
 from ballast_exporter.stall_canary import LEASES, Canary
 from ballast_exporter.stall_pages import Pages
+from kube_ballast.clients.errors import ClientError
 from kube_ballast.clients.kubernetes import Kubernetes, PartialObjectMetadata
 from kube_ballast.clients.kubernetes.metrics import InstanceMetrics
 from kube_ballast.config import HttpConfig
@@ -35,6 +37,8 @@ _READ: Final = Pace(4.0, 1.0)
 _APART_SECONDS: Final = _READ.every / len(READS)
 _CACHED: Final = Pace(900.0, 1.0)
 """And as soon as the same read fails without the cache."""
+_LEADS_SECONDS: Final = 3.0
+"""Without a comparison of the one resource for so long, another may be compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,8 @@ class Asked:
         self._lock = threading.Lock()
         self._probing: threading.Event | None = None
         self._ended = threading.Event()
+        self._lead, self._led = "", float("-inf")
+        """The resource that is read from the watch cache too, and since when."""
 
     def follow(self, asks: Callable[[], None]) -> None:
         """Read its page until the end; ``asks`` is called before each request."""
@@ -100,7 +106,7 @@ class Asked:
         def compare(probe: str) -> None:
             asker.hurry(name, PING)
             hurry_members()
-            if probe in CACHED:
+            if probe in CACHED and self._leads(probe):
                 asker.hurry(name, CACHED[probe])
 
         def start(probe: str, ask: Ask, pace: Pace, first: float = 0.0) -> None:
@@ -113,10 +119,8 @@ class Asked:
             start(probe, ask, _PACES[probe])
         for number, (resource, path) in enumerate(READS.items()):
             start(resource, partial(self._read, path), _READ, number * _APART_SECONDS)
-            cached = Probe(
-                name, CACHED[resource], partial(self._read, f"{path}?resourceVersion=0"), _CACHED, "apiserver", name
-            )
-            asker.start(cached, stop)
+            cached = partial(self._read_cached, path)
+            asker.start(Probe(name, CACHED[resource], cached, _CACHED, "apiserver", name), stop)
 
     def rest(self) -> None:
         """Make no more probes for now."""
@@ -134,6 +138,23 @@ class Asked:
 
     def _page(self, path: str, seconds: float) -> None:
         self._client.text(path, timeout=seconds)
+
+    def _leads(self, resource: str) -> bool:
+        """Whether this one is compared now. One is enough to prove it, and all of them at once make pings late."""
+        now = time.monotonic()
+        with self._lock:
+            if resource != self._lead and now - self._led < _LEADS_SECONDS:
+                return False
+            self._lead, self._led = resource, now
+            return True
+
+    def _read_cached(self, path: str, seconds: float) -> None:
+        try:
+            self._read(f"{path}?resourceVersion=0", seconds)
+        except ClientError:  # this one proves nothing: another may
+            with self._lock:
+                self._led = float("-inf")
+            raise
 
     def _read(self, path: str, seconds: float) -> None:
         self._client.find(path, PartialObjectMetadata, timeout=seconds)

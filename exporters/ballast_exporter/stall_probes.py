@@ -62,8 +62,8 @@ class Probes:
         self._asked: Mapping[str, Asked] = {}
         self._unusable: Mapping[str, str] = {}
         self._trouble: tuple[str, ...] = ()
-        self._proof: dict[tuple[str, str], float] = {}
-        """When the row of failures began in which the channel was proved to be at fault, by apiserver and probe."""
+        self._stalled: dict[str, Mapping[str, Row]] = {}
+        """What failed when an apiserver was last said to be stalled: by probe, with the row of failures."""
 
     def run(self, stop: threading.Event) -> None:
         """Probe until ``stop`` is set."""
@@ -160,21 +160,32 @@ class Probes:
         return tuple(sorted(self._members.names if server.members is None else map(address, server.members)))
 
     def _judged(self, asked: Asked) -> Judgement:
-        judgement = judge(self._evidence(asked.server))
+        judgement = self._judge(asked.server)
         if judgement.verdict in {Verdict.DOWN, Verdict.UNREACHABLE}:
             return judgement  # who does not answer gives no page either
         return replace(judgement, reasons=(*judgement.reasons, *self._pages.words(asked.server.name)))
 
-    def _evidence(self, server: Server) -> Evidence:
-        name, history = server.name, self._history
-        up = history.up_since(name, PING)
-        failing = {
+    def _judge(self, server: Server) -> Judgement:
+        up = self._history.up_since(server.name, PING)
+        failing = self._failing(server.name, up)
+        judgement = judge(self._evidence(server, failing, up))
+        if judgement.verdict is Verdict.CHANNEL_STALLED:
+            self._stalled[server.name] = failing
+        return judgement
+
+    def _failing(self, name: str, up: float | None) -> Mapping[str, Row]:
+        """What fails in a row, by probe; the ping is not among them."""
+        return {
             probe: row
             for probe in (*PROBES, DELIVERY)
-            if probe != PING and (row := history.failing(name, probe, up)) is not None
+            if probe != PING and (row := self._history.failing(name, probe, up)) is not None
         }
+
+    def _evidence(self, server: Server, failing: Mapping[str, Row], up: float | None) -> Evidence:
+        name, history = server.name, self._history
         # What was well before something failed tells nothing of why it fails.
-        storage = {probe: row for probe in STORAGE if (row := failing.get(probe)) is not None}
+        storage = {probe: row for probe, row in failing.items() if probe in STORAGE}
+        stalled = self._still_stalled(name, storage)
         since = min((row.first for row in (storage or failing).values()), default=None)
         return Evidence(
             ping=history.measured(name, PING, since),
@@ -191,7 +202,13 @@ class Probes:
             ),
             starting=self._starting(name, up),
             writes=self._canary is not None,
-            in_between=any(self._proved(server, probe, row) for probe, row in storage.items()),
+            in_between=stalled
+            or any(
+                self._well_meanwhile(server, probe, row.first, *each)
+                for probe, row in storage.items()
+                for each in row.later
+            ),
+            stalled=stalled,
         )
 
     def _answered_meanwhile(self, name: str, first: float, began: float, ended: float) -> bool:
@@ -206,15 +223,10 @@ class Probes:
         started = self._pages.started(name)
         return lately or (started is not None and 0.0 <= time.time() - started < STARTED_SECONDS)
 
-    def _proved(self, server: Server, probe: str, row: Row) -> bool:
-        """Whether all else was well during one of the failures in that row; it stays proved as long as the row lasts.
-
-        The watch cache goes stale in time, and its reads hang as well then.
-        """
-        known = server.name, probe
-        if any(self._well_meanwhile(server, probe, row.first, *each) for each in row.later):
-            self._proof[known] = row.first
-        return self._proof.get(known) == row.first
+    def _still_stalled(self, name: str, storage: Mapping[str, Row]) -> bool:
+        """Whether one of these rows of failures is one in which it was said to be stalled."""
+        before = self._stalled.get(name, {})
+        return any(probe in before and before[probe].first == row.first for probe, row in storage.items())
 
     def _well_meanwhile(self, server: Server, probe: str, first: float, began: float, ended: float) -> bool:
         """Whether what needs no etcd, and each member that it uses, answered well between the first failure and it.

@@ -272,6 +272,14 @@ def test_what_was_proved_stays_proved_when_the_watch_cache_is_gone(monkeypatch: 
     assert life.verdict is Verdict.CHANNEL_STALLED
 
 
+def test_a_ping_that_is_late_since_takes_no_name_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    life = Life(monkeypatch)
+    life.stalls()
+    assert life.verdict is Verdict.CHANNEL_STALLED
+    life.answers(PING, Answer.SLOW, took=0.45)
+    assert life.verdict is Verdict.CHANNEL_STALLED
+
+
 def test_news_that_is_overdue_accuses_the_watch_only_after_a_later_write(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the channel of Leases alone is stalled, the next write through it fails too."""
     life = Life(monkeypatch)

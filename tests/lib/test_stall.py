@@ -38,6 +38,7 @@ wild = st.builds(
     st.booleans(),
     st.booleans(),
     st.integers(0, 2),
+    st.booleans(),
 )
 known = st.sampled_from([evidence for _, evidence in ROWS])
 
@@ -59,6 +60,7 @@ def crossed(draw: st.DrawFn) -> Evidence:
         draw(known).writes,
         draw(known).in_between,
         draw(known).unasked,
+        draw(known).stalled,
     )
 
 

@@ -165,6 +165,8 @@ class Evidence:
     whether we write at all: without, canary and delivery are left out. ``in_between`` is whether all else was answered,
     and not late, between two failures in a row of one of the probes that fail, and during the later one: a ping, a
     linearizable read of each member that it uses, and, where a read fails, the same read from the watch cache.
+    ``stalled`` is whether it was said to be stalled since one of these rows of failures began: what is late since then
+    takes nothing back.
     """
 
     ping: Measured | None
@@ -179,6 +181,7 @@ class Evidence:
     writes: bool = True
     in_between: bool = False
     unasked: int = 0
+    stalled: bool = False
 
     @property
     def used(self) -> Mapping[str, Member]:
@@ -418,7 +421,11 @@ def _late(evidence: Evidence, seen: str) -> Judgement | None:
     late = _late_members(evidence)
     if evidence.ping is not None and was_late(evidence.ping):
         late.append("its ping")
-    if not late or any(probe.failures >= FAILURES_IN_DOUBT for probe in _failing(evidence).values()):
+    if (
+        not late
+        or evidence.stalled
+        or any(probe.failures >= FAILURES_IN_DOUBT for probe in _failing(evidence).values())
+    ):
         return None
     return _unknown(seen, f"late, or failed, a few seconds ago: {', '.join(late)}")
 
