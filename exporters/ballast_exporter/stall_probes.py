@@ -197,9 +197,6 @@ class Probes:
             members=self._members.seen(self._used(server), since),
             unasked=self._members.unasked if server.members is None else 0,
             others_write=self._others_reach_etcd(name, since),
-            answered=any(
-                self._answered_meanwhile(name, row.first, *each) for row in storage.values() for each in row.later
-            ),
             starting=self._starting(name, up),
             writes=self._canary is not None,
             in_between=stalled
@@ -210,11 +207,6 @@ class Probes:
             ),
             stalled=stalled,
         )
-
-    def _answered_meanwhile(self, name: str, first: float, began: float, ended: float) -> bool:
-        """Whether anything else was read or written through it during that failure, or since the first in its row."""
-        begin = began if _took_time(began, ended) else first
-        return any(self._history.well_between(name, probe, begin, ended) for probe in (CANARY, *READS))
 
     def _starting(self, name: str, up: float | None) -> bool:
         """Whether it answers only since a moment ago, or broke off or refused connections a moment ago."""

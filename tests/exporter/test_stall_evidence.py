@@ -160,25 +160,6 @@ def test_a_member_that_was_refused_once_asks_for_four_failures(monkeypatch: pyte
     assert verdicts[1:] == [Verdict.UNKNOWN, Verdict.UNKNOWN, Verdict.CHANNEL_STALLED]
 
 
-def test_requests_that_are_all_held_up_on_this_side_of_etcd(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was answered after the first of them began, and before they failed, is no sign of life."""
-    life = Life(monkeypatch)
-    began = life.now
-    life.lives(began + 0.05)
-    life.answers("nodes")
-    life.lives(began + 1.0)
-    for read in ("pods", "leases"):
-        life.history.add(NAME, read, began, Answer.TIMEOUT)
-    life.compared()
-    life.lives(life.now + 0.3)
-    life.hangs()
-    life.answers(READINESS)
-    assert life.verdict is Verdict.UNKNOWN
-    life.lives(life.now + 0.05)
-    life.answers("nodes")
-    assert life.verdict is Verdict.UNKNOWN, "what held them up lets go, and the first is answered"
-
-
 def test_what_was_proved_once_is_not_taken_back_while_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever is late for a moment does not answer well during each failure."""
     life = Life(monkeypatch)
@@ -252,6 +233,8 @@ def test_a_read_that_hangs_from_the_watch_cache_too_is_held_up_before_etcd(monke
         life.history.add(NAME, CACHED["pods"], began, Answer.TIMEOUT)
         life.lives(life.now + 0.3)
         assert life.verdict is (Verdict.UNKNOWN if turn else Verdict.OK)
+    life.answers(CACHED["pods"])
+    assert life.verdict is Verdict.UNKNOWN, "what held them up lets go"
 
 
 def test_what_was_proved_stays_proved_when_the_watch_cache_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:

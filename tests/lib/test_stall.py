@@ -36,7 +36,6 @@ wild = st.builds(
     st.booleans(),
     st.booleans(),
     st.booleans(),
-    st.booleans(),
     st.integers(0, 2),
     st.booleans(),
 )
@@ -55,7 +54,6 @@ def crossed(draw: st.DrawFn) -> Evidence:
         draw(parts).reads,
         {**draw(known).members, **draw(st.dictionaries(st.sampled_from("abc"), members))},
         draw(parts).others_write,
-        draw(parts).answered,
         draw(known).starting,
         draw(known).writes,
         draw(known).in_between,
@@ -142,7 +140,6 @@ def test_a_stalled_channel_is_named_only_when_it_answers_pings_and_every_member_
         if evidence.ping.lately or evidence.ping.failures or any(member.late for member in used):
             storage = (*evidence.reads.values(), evidence.readiness)
             assert any(probe and probe.failures >= FAILURES_IN_DOUBT for probe in storage)
-        assert evidence.answered or not (evidence.readiness and evidence.readiness.well)
         assert judgement.resources
         assert any(probe.is_(Answer.TIMEOUT, Answer.ERROR) for probe in every(evidence))
 

@@ -158,15 +158,13 @@ class Evidence:
 
     ``reads`` are quorum reads through this apiserver by resource, Leases among them, into which ``canary`` writes.
     ``members`` is empty where etcd cannot be asked directly; ``unasked`` is how many more voters etcd has of which this
-    apiserver may use any. ``others_write`` is whether a write through another
-    apiserver works now, or a read where nothing is written; False where there is no other. ``answered`` is whether a
-    read or a write through this apiserver was answered while one of those that fail did.
-    ``starting`` is whether it began to answer only just now, or has just refused or ended connections. ``writes`` is
-    whether we write at all: without, canary and delivery are left out. ``in_between`` is whether all else was answered,
-    and not late, between two failures in a row of one of the probes that fail, and during the later one: a ping, a
-    linearizable read of each member that it uses, and, where a read fails, the same read from the watch cache.
-    ``stalled`` is whether it was said to be stalled since one of these rows of failures began: what is late since then
-    takes nothing back.
+    apiserver may use any. ``others_write`` is whether a write through another apiserver works now, or a read where
+    nothing is written; False where there is no other. ``starting`` is whether it began to answer only just now, or has
+    just refused or ended connections. ``writes`` is whether we write at all: without, canary and delivery are left out.
+    ``in_between`` is whether all else was answered, and not late, between two failures in a row of one of the probes
+    that fail, and during the later one: a ping, a linearizable read of each member that it uses, and, where a read
+    fails, the same read from the watch cache. ``stalled`` is whether it was said to be stalled since one of these rows
+    of failures began: what is late since then takes nothing back.
     """
 
     ping: Measured | None
@@ -176,7 +174,6 @@ class Evidence:
     reads: Mapping[str, Measured | None]
     members: Mapping[str, Member]
     others_write: bool | None = None
-    answered: bool = True
     starting: bool = False
     writes: bool = True
     in_between: bool = False
@@ -383,12 +380,6 @@ def _rejected(evidence: Evidence, seen: str) -> Judgement | None:
 
 def _elsewhere(evidence: Evidence, seen: str) -> Judgement | None:
     """What looks like a stalled channel, and has another cause or ends by itself."""
-    if not evidence.answered and evidence.readiness is not None and evidence.readiness.well:
-        return _unknown(
-            seen,
-            "yet its own check of etcd passes while it answers no read and no write: what holds them up may be on this "
-            "side of etcd, such as an audit webhook",
-        )
     used = evidence.used
     if not used:
         return _unknown(seen, "none of the members that it uses is known")
