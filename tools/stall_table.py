@@ -83,6 +83,10 @@ ROWS: tuple[tuple[str, Evidence], ...] = (
         "the same, and no other answered while it failed",
         replace(HEALTHY, canary=SHARE, members={**MEMBERS, "c": replace(DEAD, apart=False)}),
     ),
+    (
+        "some requests fail, some get 429, a member is not measured",
+        replace(HEALTHY, canary=REJECTED, reads={**READS, "pods": SHARE}, members={**MEMBERS, "c": Member(None, None)}),
+    ),
     ("nothing fails through it, a member it uses fails", replace(HEALTHY, members={**MEMBERS, "c": DEAD})),
     ("reads and writes hang, a member it uses defragments", replace(MUTE, members={**MEMBERS, "c": DEFRAGMENTS})),
     ("reads and writes hang, the only member defragments", replace(MUTE, members={"a": ALONE})),

@@ -265,8 +265,13 @@ def _asked_of_etcd(evidence: Evidence) -> Iterable[tuple[str, Measured | None]]:
 def _share(evidence: Evidence) -> Judgement | None:
     """A member that fails takes only its share of the requests with it: they need not fail twice in a row."""
     touched = _touched(evidence)
+    if touched and (missing := sorted(_missing(evidence))):  # what is not measured may be the one that fails
+        rest = _rest(evidence)
+        unnamed = rest.verdict in {Verdict.OK, Verdict.UNKNOWN}
+        words = f"some requests fail too ({', '.join(touched)}), and not measured: {', '.join(missing)}"
+        return None if unnamed else _unknown(*rest.reasons, words)
     bad = [name for name in _bad(evidence) if evidence.members[name].used]
-    if not touched or not bad or not _some_answer(evidence) or any(_missing(evidence)):
+    if not touched or not bad or not _some_answer(evidence):
         return None
     words = f"some requests fail ({', '.join(touched)}), and asked directly {', '.join(bad)} fails"
     return Judgement(Verdict.ETCD_MEMBER_BAD, (words,), members=tuple(bad))
@@ -501,9 +506,6 @@ def _undialled(evidence: Evidence, delivery: Measured) -> str:
     late = _late_members(evidence)
     if late and delivery.failures < FAILURES_IN_DOUBT:
         return f"late, or failed, a few seconds ago: {', '.join(late)}"
-    touched = _touched(evidence)
-    if touched and not evidence.members:
-        return f"some requests fail too ({', '.join(touched)}), and etcd cannot be asked whether it does"
     return ""
 
 
